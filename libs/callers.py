@@ -1,0 +1,36 @@
+"""Who is calling: what the token said, checked. Nothing here knows how it was sent."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from uuid import UUID
+
+
+class Kind(StrEnum):
+    """What sort of caller it is."""
+
+    ANYBODY = "anybody"
+    USER = "user"
+    SERVICE = "service"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """A caller whose token was verified, or anybody where a method asks for no token."""
+
+    kind: Kind
+    subject: str = ""
+    """The user's ID as text, or the service's name."""
+    name: str = ""
+    platform_role: int = 0
+    """A value of `teppan.common.v1.PlatformRole`."""
+    roles: Mapping[UUID, int] = field(default_factory=dict)
+    """A value of `teppan.common.v1.Role` for each tenant."""
+
+    @property
+    def user_id(self) -> UUID | None:
+        """The ID of the person, where it is one."""
+        return UUID(self.subject) if self.kind is Kind.USER else None
+
+
+ANYBODY = Caller(kind=Kind.ANYBODY)

@@ -1,0 +1,126 @@
+"""Makes the Python stubs of protos/teppan, and checks the contract.
+
+`generate.py` writes protos/python; `--check` fails where what is committed differs; `--lint` runs buf's lint, and buf's
+breaking against protos/baseline.binpb where that is committed; `--baseline` moves the baseline to the present contract.
+"""
+
+import argparse
+import filecmp
+import importlib.metadata
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import google.type as google_type
+import grpc_tools
+from grpc_tools import protoc
+
+PROTOS = Path(__file__).resolve().parent
+THIRD_PARTY = PROTOS.parent / "third_party" / "protovalidate"
+PACKAGE = PROTOS / "python"
+BASELINE = PROTOS / "baseline.binpb"
+BIN = Path(sys.executable).parent
+GENERATED = ("teppan", "buf")
+
+
+def sources() -> list[str]:
+    """All contract files, relative to their roots, and the validation rules' own."""
+    return [*sorted(str(p.relative_to(PROTOS)) for p in (PROTOS / "teppan").rglob("*.proto")), "buf/validate/validate.proto"]
+
+
+def run_protoc(*options: str) -> None:
+    """Runs protoc over all sources; its own messages name what is wrong."""
+    # The paths that grpcio-tools and googleapis-common-protos were installed to hold the protos of google.*.
+    roots = (PROTOS, THIRD_PARTY, Path(grpc_tools.__path__[0]) / "_proto", Path(google_type.__path__[0]).parents[1])
+    if protoc.main(["protoc", *(f"-I{root}" for root in roots), *options, *sources()]):
+        raise SystemExit("protoc refused the protos; its message is above")
+
+
+def generate(target: Path) -> None:
+    """Writes the stubs, typed, below `target`."""
+    options = [f"--python_out={target}", f"--grpc_python_out={target}"]
+    for name in ("mypy", "mypy_grpc"):
+        options += [f"--plugin=protoc-gen-{name}={BIN / f'protoc-gen-{name}'}", f"--{name}_out=quiet:{target}"]
+    run_protoc(*options)
+    for source in list(target.rglob("*_pb2_grpc.py")):
+        if "Servicer" not in source.read_text():  # a file without a service: nothing is in it
+            source.unlink()
+            source.with_suffix(".pyi").unlink()
+    for folder in sorted({source.parent for source in target.rglob("*.py")}):
+        for package in (folder, *folder.parents):
+            if package == target:
+                break
+            (package / "__init__.py").touch()
+            (package / "py.typed").touch() if package.parent == target else None
+
+
+def differences(made: Path, committed: Path) -> Iterator[str]:
+    """What `make proto` would change, one sentence each."""
+    for name in GENERATED:
+        fresh = {p.relative_to(made) for p in (made / name).rglob("*") if p.is_file()}
+        there = {p.relative_to(committed) for p in (committed / name).rglob("*") if p.is_file() and "__pycache__" not in p.parts}
+        there = {p for p in there if p.parts[:2] != ("teppan", "client")}  # written by hand
+        yield from (f"{path} is missing" for path in sorted(fresh - there))
+        yield from (f"{path} is made by no proto" for path in sorted(there - fresh))
+        yield from (f"{p} differs" for p in sorted(fresh & there) if not filecmp.cmp(made / p, committed / p, shallow=False))
+
+
+def check() -> None:
+    """Fails where the committed stubs are not those of the protos."""
+    with tempfile.TemporaryDirectory() as folder:
+        generate(Path(folder))
+        if found := list(differences(Path(folder), PACKAGE)):
+            raise SystemExit("\n".join(["The committed stubs are not those of the protos; run `make proto`:", *found]))
+
+
+def write() -> None:
+    """Replaces the committed stubs."""
+    with tempfile.TemporaryDirectory() as folder:
+        generate(Path(folder))
+        for name in GENERATED:
+            for old in [p for p in (PACKAGE / name).rglob("*") if p.is_file() and p.relative_to(PACKAGE).parts[:2] != ("teppan", "client")]:
+                old.unlink()
+            shutil.copytree(Path(folder) / name, PACKAGE / name, dirs_exist_ok=True)
+
+
+def descriptor_set(target: Path, *, comments: bool) -> Path:
+    """The contract and its imports as one FileDescriptorSet."""
+    run_protoc(f"--descriptor_set_out={target}", "--include_imports", *(["--include_source_info"] if comments else []))
+    return target
+
+
+def lint() -> None:
+    """Lints the contract, and compares it with the one that was promised."""
+    buf = str(BIN / "buf")
+    with tempfile.TemporaryDirectory() as folder:
+        image = descriptor_set(Path(folder) / "contract.binpb", comments=True)
+        calls = [[buf, "lint", str(image), "--config", str(PROTOS / "buf.yaml")]]
+        if BASELINE.exists():
+            calls.append([buf, "breaking", str(image), "--against", str(BASELINE), "--config", str(PROTOS / "buf.yaml")])
+        if any([subprocess.run(call, check=False, cwd=PROTOS).returncode for call in calls]):  # all of them, not the first only
+            raise SystemExit(f"buf {importlib.metadata.version('buf-bin')} refused the contract; its message is above")
+
+
+def main() -> None:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    choice = parser.add_mutually_exclusive_group()
+    choice.add_argument("--check", action="store_true")
+    choice.add_argument("--lint", action="store_true")
+    choice.add_argument("--baseline", action="store_true")
+    chosen = parser.parse_args()
+    if chosen.check:
+        check()
+    elif chosen.lint:
+        lint()
+    elif chosen.baseline:
+        descriptor_set(BASELINE, comments=False)
+    else:
+        write()
+
+
+if __name__ == "__main__":
+    main()
