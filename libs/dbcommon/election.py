@@ -1,0 +1,33 @@
+"""One process at a time works for a schema: who holds an advisory lock, on a connection of its own, leads."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+
+import asyncpg
+
+CONNECT_SECONDS = 5
+RETRY_SECONDS = 1.0
+BEAT_SECONDS = 2.0
+
+
+async def lead(url: str, name: str, work: Callable[[], Awaitable[None]]) -> None:
+    """Waits until this process is elected, then works until `work` ends or the connection that holds the election breaks.
+
+    Raises what `work` raises; returns where the election was lost. The caller calls again.
+    """
+    connection = await asyncpg.connect(url, timeout=CONNECT_SECONDS)
+    try:
+        while not await connection.fetchval("SELECT pg_try_advisory_lock(hashtextextended($1, 0))", name):
+            await asyncio.sleep(RETRY_SECONDS)
+        worker = asyncio.ensure_future(work())
+        try:
+            while not worker.done():
+                await connection.fetchval("SELECT 1", timeout=CONNECT_SECONDS)  # fails where the lock is gone
+                await asyncio.wait({worker}, timeout=BEAT_SECONDS)
+        finally:
+            worker.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await worker
+    finally:
+        connection.terminate()  # the lock goes with it, also where the server no longer answers

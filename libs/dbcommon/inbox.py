@@ -1,0 +1,153 @@
+"""What this service learns from others: a cursor in its own schema that moves in the transaction that applies the events.
+
+`feed_state` also says how far another service's feed is known to be complete (staleness), and since which life of this
+database everything up to the owner's head has been applied (readiness, held by the triggers of `references`).
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+from uuid import UUID
+
+from sqlalchemy import BigInteger, Column, DateTime, MetaData, Table, Text, Uuid, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from dbcommon.database import Database
+from dbcommon.schema import Access
+from faults import FeedStale
+
+STALE_SECONDS = 30
+WATCH_SECONDS = 0.5
+ACCESS = Access(platform=("SELECT", "INSERT", "UPDATE"))
+
+Handler = Callable[[AsyncConnection, Any], Awaitable[None]]
+
+
+def table(metadata: MetaData) -> Table:
+    """The `feed_state` of a service: a row for each service whose feed it follows."""
+    return Table(
+        "feed_state",
+        metadata,
+        Column("owner", Text, primary_key=True),
+        Column("cursor", Text),
+        Column("epoch", Uuid),
+        Column("position", BigInteger),
+        Column("complete_until", DateTime(timezone=True), nullable=False, server_default=text("'-infinity'")),
+        Column("ready_incarnation", Text),
+    )
+
+
+class Batch(Protocol):
+    """What comes over a feed at once."""
+
+    @property
+    def events(self) -> Sequence[Any]:
+        """Events with a `type`, in order."""
+
+    @property
+    def cursor(self) -> str:
+        """The place after them, for the owner."""
+
+    @property
+    def complete_until(self) -> datetime:
+        """Everything committed before it has been sent."""
+
+    @property
+    def head(self) -> tuple[UUID, int]:
+        """The end of the feed, read after the call began."""
+
+    @property
+    def position(self) -> tuple[UUID, int]:
+        """The place of the cursor."""
+
+
+class Superseded(Exception):
+    """Somebody else moved the cursor, or the database restarted meanwhile: the stream must begin anew."""
+
+
+class Inbox:
+    """Applies one owner's feed, exactly once."""
+
+    def __init__(
+        self, platform: Database, service: str, owner: str, handlers: Mapping[str, Handler],
+        settle: Sequence[Callable[[], Awaitable[None]]] = (),
+    ) -> None:  # fmt: skip
+        """`handlers` by event type; `settle` runs before the first batch and after each, outside of its transaction."""
+        self._platform = platform
+        self._service = service
+        self._owner = owner
+        self._handlers = handlers
+        self._settle = settle
+        self._cursor: str | None = None
+        self._incarnation = ""
+
+    async def cursor(self) -> str | None:
+        """Where the last batch ended; None at the very beginning."""
+        insert = f"INSERT INTO {self._service}.feed_state (owner) VALUES (:owner) ON CONFLICT DO NOTHING"
+        select = f"SELECT cursor FROM {self._service}.feed_state WHERE owner = :owner"
+        async with self._platform.transaction() as tx:
+            await tx.execute(text(insert), {"owner": self._owner})
+            self._cursor = (await tx.execute(text(select), {"owner": self._owner})).scalar_one()
+        return self._cursor
+
+    async def begin(self) -> None:
+        """Notes the life of the database in which the coming stream begins, and finishes what an earlier one left."""
+        async with self._platform.transaction(read_only=True) as tx:
+            self._incarnation = (await tx.execute(text(f"SELECT {self._service}.incarnation()"))).scalar_one()
+        for settle in self._settle:
+            await settle()
+
+    async def apply(self, batch: Batch) -> None:
+        """Applies a batch and moves the cursor, or does neither. Raises Superseded."""
+        caught_up = batch.position[0] == batch.head[0] and batch.position[1] >= batch.head[1]
+        move = (
+            f"UPDATE {self._service}.feed_state SET cursor = :cursor, epoch = :epoch, position = :position,"
+            " complete_until = greatest(complete_until, :complete_until),"
+            f" ready_incarnation = CASE WHEN :caught_up AND {self._service}.incarnation() = :incarnation"
+            "   THEN :incarnation ELSE ready_incarnation END"
+            f" WHERE owner = :owner AND cursor IS NOT DISTINCT FROM :old RETURNING {self._service}.incarnation()"
+        )
+        values = {
+            "cursor": batch.cursor, "epoch": batch.position[0], "position": batch.position[1],
+            "complete_until": batch.complete_until, "caught_up": caught_up, "incarnation": self._incarnation,
+            "owner": self._owner, "old": self._cursor,
+        }  # fmt: skip
+        async with self._platform.transaction() as tx:
+            if (await tx.execute(text(move), values)).scalar_one_or_none() != self._incarnation:
+                raise Superseded(f"the cursor of {self._owner}'s feed was moved elsewhere, or the database restarted")
+            for event in batch.events:
+                if handler := self._handlers.get(event.type):
+                    await handler(tx, event)
+        self._cursor = batch.cursor
+        for settle in self._settle:
+            await settle()
+
+
+class Freshness:
+    """How far each followed feed is known to be complete, as the database has it: alike in every process."""
+
+    def __init__(self, platform: Database, service: str, now: Callable[[], datetime]) -> None:
+        """Knows nothing, and so refuses, until `watch` has looked once."""
+        self._platform = platform
+        self._service = service
+        self._now = now
+        self._complete_until: dict[str, datetime] = {}
+
+    async def watch(self) -> None:
+        """Looks twice a second, endlessly."""
+        while True:
+            await self.look()
+            await asyncio.sleep(WATCH_SECONDS)
+
+    async def look(self) -> None:
+        """Reads what the consumer, here or in another process, has recorded."""
+        statement = text(f"SELECT owner, complete_until FROM {self._service}.feed_state WHERE isfinite(complete_until)")
+        async with self._platform.transaction(read_only=True) as tx:
+            self._complete_until = {row.owner: row.complete_until for row in await tx.execute(statement)}
+
+    def require(self, owner: str) -> None:
+        """Raises FeedStale where the owner's feed is not known to be complete up to 30 s ago."""
+        known = self._complete_until.get(owner, datetime.min.replace(tzinfo=UTC))
+        if self._now() - known > timedelta(seconds=STALE_SECONDS):
+            raise FeedStale(f"{self._service} has not heard from {owner} for more than {STALE_SECONDS} s", feed=owner)

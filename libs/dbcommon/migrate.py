@@ -1,0 +1,119 @@
+"""Migrations of one schema: one linear history, one migrator at a time, and what a service may serve on."""
+
+import asyncio
+from pathlib import Path
+
+from alembic import command, context
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import Column, Connection, MetaData, Table, Text, text
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+
+from dbcommon.database import Database
+from dbcommon.schema import Access, Schema
+
+LOCK_TIMEOUT = "2s"
+POLL_SECONDS = 0.5
+ACCESS = Access(app=("SELECT",), platform=("SELECT",))
+
+
+def table(metadata: MetaData) -> Table:
+    """`schema_compatibility`: the oldest code, by its newest revision, that the schema still serves."""
+    return Table("schema_compatibility", metadata, Column("compatible_from", Text, primary_key=True))
+
+
+def grants(service: str) -> list[str]:
+    """DDL of the first revision: what a service reads before it serves."""
+    return [
+        f"INSERT INTO {service}.schema_compatibility VALUES ('0001')",
+        f"GRANT SELECT ON {service}.alembic_version TO {service}_app, {service}_platform",
+    ]
+
+
+def run(schema: Schema) -> None:
+    """What env.py calls: runs the revisions on the connection that `upgrade` brought, each in a transaction of its own."""
+    context.configure(
+        connection=context.config.attributes["connection"],
+        target_metadata=schema.metadata,
+        version_table_schema=schema.service,
+        include_schemas=True,
+        transaction_per_migration=True,
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+def script(path: Path) -> list[str]:
+    """The statements of an SQL file, each of which ends in `;` before an empty line."""
+    return [statement.strip().removesuffix(";") for statement in path.read_text().split(";\n\n") if statement.strip()]
+
+
+def drop_everything(service: str) -> list[str]:
+    """DDL that empties a schema but for Alembic's own table: the way down from the first revision."""
+    return [
+        f"""DO $$ DECLARE name text; BEGIN
+  FOR name IN SELECT relname FROM pg_class WHERE relnamespace = '{service}'::regnamespace
+               AND relkind IN ('r', 'p') AND NOT relispartition AND relname <> 'alembic_version' LOOP
+    EXECUTE format('DROP TABLE {service}.%I CASCADE', name);
+  END LOOP;
+  FOR name IN SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = '{service}'::regnamespace LOOP
+    EXECUTE 'DROP FUNCTION ' || name;
+  END LOOP;
+END $$""",
+        f"REVOKE ALL ON {service}.alembic_version FROM {service}_app, {service}_platform",
+    ]
+
+
+def config(folder: Path) -> Config:
+    """Alembic's configuration for the migrations in a folder."""
+    made = Config()
+    made.set_main_option("script_location", str(folder).replace("%", "%%"))
+    return made
+
+
+def head(folder: Path) -> str:
+    """The newest revision that this code knows."""
+    return ScriptDirectory.from_config(config(folder)).get_current_head() or ""
+
+
+async def upgrade(url: str, service: str, folder: Path, revision: str = "head") -> str:
+    """Brings a schema up to a revision as its owner; waits for another migrator. Returns the revision reached."""
+    engine = create_async_engine(url.replace("postgresql://", "postgresql+asyncpg://", 1))
+    try:
+        async with engine.connect() as guard, engine.connect() as connection:
+            await _lock(guard, service)
+            await connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
+            await connection.commit()
+            await connection.run_sync(_upgrade, folder, revision)
+            await connection.commit()
+            version = await connection.execute(text(f"SELECT version_num FROM {service}.alembic_version"))
+            return str(version.scalar_one())
+    finally:
+        await engine.dispose()
+
+
+async def _lock(connection: AsyncConnection, service: str) -> None:
+    """Polls: a migrator that waited inside the lock function would deadlock with CREATE INDEX CONCURRENTLY."""
+    name = {"name": f"migrate {service}"}
+    while not (await connection.execute(text("SELECT pg_try_advisory_lock(hashtextextended(:name, 0))"), name)).scalar_one():
+        await connection.commit()
+        await asyncio.sleep(POLL_SECONDS)
+    await connection.commit()
+
+
+def _upgrade(connection: Connection, folder: Path, revision: str) -> None:
+    made = config(folder)
+    made.attributes["connection"] = connection
+    command.upgrade(made, revision)
+
+
+async def unready(database: Database, service: str, known: str) -> str | None:
+    """Why code whose newest revision is `known` must not serve on this database; None where it may."""
+    statement = text(
+        f"SELECT v.version_num, c.compatible_from FROM {service}.alembic_version v, {service}.schema_compatibility c"
+    )
+    async with database.transaction(read_only=True) as tx:
+        found = (await tx.execute(statement)).one()
+    if found.compatible_from <= known <= found.version_num:
+        return None
+    return f"this code knows revision {known}; the schema is at {found.version_num} and serves code from {found.compatible_from} on: run `make migrate`, or deploy newer code"

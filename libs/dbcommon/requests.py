@@ -1,0 +1,175 @@
+"""One effect for each request, however often it is sent (AIP-155).
+
+A row of `requests` says what a request made, or by which rule it was refused; it never holds an answer: a repeat reads the
+thing as it is now. The row is the first insert of the transaction that has the effect, so that the unique key decides
+between copies of one request.
+"""
+
+import dataclasses
+import hashlib
+import hmac
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from uuid import UUID
+
+from sqlalchemy import Boolean, Column, DateTime, LargeBinary, MetaData, SmallInteger, Table, Text, Uuid, func
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from callers import Caller
+from dbcommon.database import Database
+from dbcommon.schema import Access
+from faults import Code, DatabaseUnavailable, Fault, LockTimeout, Remembered, RequestIdReused, RequestInFlight
+
+LOCKS_SECONDS = 8
+"""How long what follows may wait for any one lock."""
+LOCK_NOT_AVAILABLE = "55P03"
+ACCESS = Access(app=("SELECT", "INSERT"), platform=("SELECT", "INSERT", "DELETE"), tenant="station_id")
+
+Made = TypeVar("Made")
+
+
+def table(metadata: MetaData) -> Table:
+    """The `requests` of a service."""
+    return Table(
+        "requests",
+        metadata,
+        Column("station_id", Uuid, primary_key=True),
+        Column("caller", Text, primary_key=True),
+        Column("method", Text, primary_key=True),
+        Column("request_id", Uuid, primary_key=True),
+        Column("fingerprint", LargeBinary, nullable=False),
+        Column("made_id", Uuid),
+        Column("refusal_code", SmallInteger),
+        Column("refusal_reason", Text),
+        Column("refusal_common", Boolean),
+        Column("refusal_message", Text),
+        Column("refusal_metadata", Text),
+        Column("create_time", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A request as it can be recognised again."""
+
+    tenant: UUID
+    caller: str
+    method: str
+    request_id: UUID
+    fingerprint: bytes
+
+
+def _key(request: Request) -> dict[str, object]:
+    return {
+        "station_id": request.tenant,
+        "caller": request.caller,
+        "method": request.method,
+        "request_id": request.request_id,
+    }
+
+
+class _Begun(Exception):
+    """Another copy of the request committed first."""
+
+
+class Requests:
+    """The requests of one service, seen through one of its databases (the application's, or the platform's)."""
+
+    def __init__(self, database: Database, requests: Table, *, key: bytes) -> None:
+        """`key` fingerprints contents: from a fingerprint nobody can guess what was asked."""
+        self._database = database
+        self._table = requests
+        self._key = key
+
+    def request(self, caller: Caller, method: str, *, tenant: UUID, request_id: UUID, content: Any) -> Request:
+        """Recognises a request by caller, method and ID; `content` is the parsed request, a frozen dataclass."""
+        canonical = json.dumps(dataclasses.asdict(content), sort_keys=True, default=str, separators=(",", ":"))
+        return Request(
+            tenant=tenant,
+            caller=f"{caller.kind.value}:{caller.subject}",
+            method=method,
+            request_id=request_id,
+            fingerprint=hmac.new(self._key, canonical.encode(), hashlib.sha256).digest(),
+        )
+
+    async def once(
+        self, request: Request, attempt: Callable[[], Awaitable[Made]], again: Callable[[UUID], Awaitable[Made]]
+    ) -> Made:
+        """What the request made, now or before; raises the refusal that it met, now or before.
+
+        `attempt` asks peers, then opens one transaction, and calls `begin` first in it. `again` reads what was made.
+        """
+        if (made := await self._made(request)) is not None:
+            return await again(made)
+        try:
+            return await attempt()
+        except _Begun:
+            made = await self._made(request)
+        except Fault as fault:
+            if not fault.definite:
+                raise
+            made = await self._refuse(request, fault)
+        if made is None:  # the first copy rolled back after this one gave way to it
+            raise RequestInFlight("the first call with this request_id did not finish; send it again")
+        return await again(made)
+
+    async def begin(self, tx: AsyncConnection, request: Request, *, made: UUID) -> None:
+        """Takes the request for this transaction; waits at most `database.LOCK_SECONDS` for a copy that did so already.
+
+        Raises RequestInFlight. Afterwards, waits for locks are bounded by LOCKS_SECONDS each.
+        """
+        statement = (
+            insert(self._table)
+            .values(**_key(request), fingerprint=request.fingerprint, made_id=made)
+            .on_conflict_do_nothing()
+            .returning(func.set_config("lock_timeout", f"{LOCKS_SECONDS}s", True))  # after the insert, in the same round trip
+        )
+        try:
+            taken = (await tx.execute(statement)).first()
+        except Exception as error:
+            if getattr(getattr(error, "orig", None), "sqlstate", None) == LOCK_NOT_AVAILABLE:
+                raise RequestInFlight("the first call with this request_id is still under way; send it again") from error
+            raise
+        if taken is None:
+            raise _Begun
+
+    async def _made(self, request: Request) -> UUID | None:
+        """What the request made before, if it was here before; raises the refusal it met then."""
+        body = (
+            f"SELECT r.* FROM {self._table.fullname} r WHERE r.station_id = s.tenant"
+            " AND r.caller = $2 AND r.method = $3 AND r.request_id = $4 LIMIT 1"
+        )
+        async with self._database.read(tenant=request.tenant) as read:
+            rows = await read.rows(body, request.caller, request.method, request.request_id)
+        if not rows:
+            return None
+        row = rows[0]
+        if not hmac.compare_digest(row["fingerprint"], request.fingerprint):
+            raise RequestIdReused({"request_id": "it was used for another request; send a new one"})
+        if row["refusal_code"] is not None:
+            raise Remembered(
+                code=Code(row["refusal_code"]),
+                reason=row["refusal_reason"],
+                common=row["refusal_common"],
+                message=row["refusal_message"],
+                metadata=json.loads(row["refusal_metadata"]),
+            )
+        made: UUID = row["made_id"]
+        return made
+
+    async def _refuse(self, request: Request, fault: Fault) -> UUID | None:
+        """Stores the refusal, then answers what is there: a copy may have succeeded meanwhile."""
+        refusal = {
+            "refusal_code": fault.code.value, "refusal_reason": fault.reason, "refusal_common": fault.common,
+            "refusal_message": fault.message, "refusal_metadata": json.dumps(fault.metadata),
+        }  # fmt: skip
+        statement = insert(self._table).values(**_key(request), fingerprint=request.fingerprint, **refusal).on_conflict_do_nothing()
+        try:
+            async with self._database.transaction(tenant=request.tenant) as tx:
+                await tx.execute(statement)
+        except (DatabaseUnavailable, LockTimeout) as error:
+            raise error from fault
+        return await self._made(request)

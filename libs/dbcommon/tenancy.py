@@ -1,0 +1,112 @@
+"""Whose rows a transaction sees: row-level security by one setting, and the check that it holds.
+
+Policies as they were measured: the sub-SELECT keeps the planner from reading the setting (its one-row guess would stay
+cached), the NULLIF is for connections on which an earlier transaction left the setting empty. Unset means no rows.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+SETTING = "teppan.station_id"
+TENANT = f"(SELECT NULLIF(current_setting('{SETTING}', true), '')::uuid)"
+NO_TENANT = UUID(int=0)
+"""Stands for the tenant in rows that belong to none: users, their events, requests of the platform."""
+
+
+_settings: ContextVar[str] = ContextVar("settings", default="")
+
+
+class Unsafe(Exception):
+    """The service's role could see or change what it must not; the sentence says what to do."""
+
+
+def policies(service: str, table: str, *, column: str = "station_id", platform: bool) -> list[str]:
+    """The DDL that isolates a tenant table: rows of the tenant for the application's role, all rows for the owner's.
+
+    `platform` gives the role that crosses tenants a policy too; its grants say what it may do.
+    """
+    name = f"{service}.{table}"
+    made = [
+        f"ALTER TABLE {name} ENABLE ROW LEVEL SECURITY",
+        f"ALTER TABLE {name} FORCE ROW LEVEL SECURITY",
+        f"CREATE POLICY tenant ON {name} TO {service}_app USING ({column} = {TENANT}) WITH CHECK ({column} = {TENANT})",
+        f"CREATE POLICY owner_all ON {name} TO {service}_owner USING (true) WITH CHECK (true)",
+    ]
+    if platform:
+        made.append(f"CREATE POLICY platform_all ON {name} TO {service}_platform USING (true) WITH CHECK (true)")
+    return made
+
+
+@lru_cache(maxsize=1024)
+def one_statement(body: str) -> str:
+    """A read of one tenant in one autocommit statement; `$1` is the tenant, the body's own parameters begin at `$2`.
+
+    The body is a SELECT on tenant tables that compares their tenant with `s.tenant` and ends in a literal LIMIT. Only
+    this form holds: the LIMIT keeps the body from being pulled up, and the comparison makes it run after the setting.
+    """
+    last = body.rsplit("LIMIT", 1)
+    if len(last) != 2 or not last[1].strip().isdigit() or "s.tenant" not in body:
+        raise ValueError("the body compares its tenant with s.tenant, and ends in a literal LIMIT")
+    return (
+        f"SELECT b.* FROM (SELECT set_config('{SETTING}', $1::uuid::text, true)::uuid AS tenant OFFSET 0) s, "
+        f"LATERAL ({body}) b"
+    )
+
+
+@contextmanager
+def beginning_with(settings: str) -> Iterator[None]:
+    """Makes the transactions that begin meanwhile in this task begin with these settings (SET LOCAL statements)."""
+    token = _settings.set(settings)
+    try:
+        yield
+    finally:
+        _settings.reset(token)
+
+
+class TenantConnection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg's generic parameter is of its stubs only
+    """A connection that sets the tenant in the message that begins a transaction: no round trip of its own."""
+
+    __slots__ = ()
+
+    async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:
+        """Appends the settings of the present transaction to its BEGIN."""
+        if query.startswith("BEGIN") and (settings := _settings.get()):
+            query = f"{query.rstrip(';')};{settings}"
+        return str(await super().execute(query, *args, timeout=timeout))
+
+
+async def refuse_unsafe(connection: AsyncConnection, service: str, tenant_tables: Sequence[str]) -> None:
+    """Raises Unsafe where isolation would not hold for the role of this connection."""
+    role = (await connection.execute(text("SELECT rolname, rolsuper, rolbypassrls FROM pg_roles WHERE rolname = current_user"))).one()
+    use = f"Use the role {service}_app (or {service}_platform), as deploy/postgres/roles.sql makes it."
+    if role.rolsuper or role.rolbypassrls:
+        what = "a superuser" if role.rolsuper else "exempt from row-level security (BYPASSRLS)"
+        raise Unsafe(f"The role {role.rolname!r} is {what}: the database would isolate nothing. {use}")
+    rows = await connection.execute(
+        text(
+            "SELECT c.relname, c.relrowsecurity AND c.relforcerowsecurity AS forced,"
+            " pg_get_userbyid(c.relowner) = current_user AS owned,"
+            " EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = c.oid AND p.polname = 'tenant') AS policed"
+            " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+            " WHERE n.nspname = :schema AND c.relkind IN ('r', 'p')"
+        ),
+        {"schema": service},
+    )
+    found = {row.relname: row for row in rows}
+    if owned := [name for name, row in found.items() if row.owned]:
+        raise Unsafe(f"The role {role.rolname!r} owns {owned[0]!r}: owners can switch isolation off. {use}")
+    for name in tenant_tables:
+        if name not in found:
+            raise Unsafe(f"The table {service}.{name} is missing: run `make migrate`.")
+        if not (found[name].forced and found[name].policed):
+            raise Unsafe(f"The table {service}.{name} has no forced row-level security: run `make migrate`, and find who switched it off.")
+    if (await connection.execute(text("SELECT current_setting('max_prepared_transactions')"))).scalar_one() != "0":
+        raise Unsafe("max_prepared_transactions is not 0: a forgotten prepared transaction would hold locks for ever. Set it to 0.")
