@@ -1,0 +1,10 @@
+"""New IDs: UUIDv7 (RFC 9562), so that rows made one after the other lie side by side in an index."""
+
+from uuid import UUID
+
+from uuid_utils.compat import uuid7
+
+
+def new_id() -> UUID:
+    """An ID that nothing has yet."""
+    return uuid7()

@@ -1,0 +1,193 @@
+"""Bookings: their states, and what may become of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import IntEnum
+from uuid import UUID
+
+from bookings.domain.policy import Policy
+from bookings.domain.price import Guests, Line, price
+from bookings.domain.slots import Slot, SlotKey, Station
+from faults import EtagStale, FailedPrecondition, NotFound
+
+REFUND_ALL = 10_000
+REFUND_HALF = 5_000
+
+
+class State(IntEnum):
+    """As teppan.bookings.v1.BookingState numbers them."""
+
+    HELD = 1
+    PENDING = 2
+    EXPIRING = 3
+    CONFIRMED = 4
+    IN_PROGRESS = 5
+    COMPLETED = 6
+    CANCELLED = 7
+    EXPIRED = 8
+    NO_SHOW = 9
+
+
+TRANSITIONS = {
+    State.HELD: {State.PENDING, State.CANCELLED, State.EXPIRED},
+    State.PENDING: {State.CONFIRMED, State.EXPIRING, State.CANCELLED},
+    State.EXPIRING: {State.CONFIRMED, State.EXPIRED},
+    State.CONFIRMED: {State.IN_PROGRESS, State.CANCELLED, State.NO_SHOW},
+    State.IN_PROGRESS: {State.COMPLETED},
+    State.COMPLETED: set(),
+    State.CANCELLED: set(),
+    State.EXPIRED: set(),
+    State.NO_SHOW: set(),
+}
+"""The only place that knows what may follow what."""
+
+ENDED = frozenset({State.CANCELLED, State.EXPIRED, State.NO_SHOW})
+"""Bookings that take no payment any more."""
+
+
+class CancelledBy(IntEnum):
+    """As teppan.bookings.v1.CancelledBy numbers them."""
+
+    CUSTOMER = 1
+    STATION = 2
+
+
+class BookingNotFound(NotFound):
+    """No such booking in that station."""
+
+    reason = "BOOKING_NOT_FOUND"
+
+
+class BookingState(FailedPrecondition):
+    """The booking's state does not allow the transition."""
+
+    reason = "BOOKING_STATE"
+
+
+class LeadTime(FailedPrecondition):
+    """The slot begins too soon to be booked."""
+
+    reason = "LEAD_TIME"
+
+
+class TooFarAhead(FailedPrecondition):
+    """The slot is too far ahead to be booked."""
+
+    reason = "TOO_FAR_AHEAD"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewBooking:
+    """What is asked for."""
+
+    station_id: UUID
+    customer_id: UUID
+    slot: SlotKey
+    guests: Guests
+    requests: str
+    override_lead_time: bool
+    validate_only: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Booking:
+    """A booking; amounts in minor units, times as instants beside the local intent."""
+
+    booking_id: UUID | None
+    station_id: UUID
+    reference: str
+    customer_id: UUID
+    state: State
+    slot: SlotKey
+    start_time: datetime
+    end_time: datetime
+    time_zone: str
+    guests: Guests
+    currency_code: str
+    total_minor: int
+    deposit_minor: int
+    policy_version: int
+    requests: str
+    lines: Sequence[Line]
+    deposit_deadline_time: datetime
+    created_by: UUID | None
+    created_by_name: str
+    create_time: datetime
+    update_time: datetime
+    version: int = 1
+    paid_minor: int = 0
+    confirm_time: datetime | None = None
+    cancel_time: datetime | None = None
+    cancelled_by: CancelledBy | None = None
+    refund_basis_points: int | None = None
+
+
+def book(
+    wanted: NewBooking, slot: Slot, station: Station, policy: Policy, *,
+    booking_id: UUID | None, reference: str, created_by: UUID | None, created_by_name: str, now: datetime,
+) -> Booking:  # fmt: skip
+    """A booking that waits for its deposit. Raises LeadTime, TooFarAhead."""
+    if slot.start_time - now < policy.lead_time and not wanted.override_lead_time:
+        hours = int(policy.lead_time.total_seconds() // 3600)
+        raise LeadTime(f"a booking is made at least {hours} hours before its start", lead_hours=hours)
+    if slot.start_time - now > policy.horizon:
+        raise TooFarAhead(f"a booking is made at most {policy.horizon.days} days ahead", days=policy.horizon.days)
+    priced = price(wanted.guests, policy)
+    return Booking(
+        booking_id=booking_id,
+        station_id=wanted.station_id,
+        reference=reference,
+        customer_id=wanted.customer_id,
+        state=State.PENDING,
+        slot=slot.key,
+        start_time=slot.start_time,
+        end_time=slot.end_time,
+        time_zone=station.time_zone,
+        guests=wanted.guests,
+        currency_code=station.currency_code,
+        total_minor=priced.total_minor,
+        deposit_minor=priced.deposit_minor,
+        policy_version=policy.version,
+        requests=wanted.requests,
+        lines=priced.lines,
+        deposit_deadline_time=min(now + policy.deposit_patience, max(now, slot.start_time - policy.lead_time)),
+        created_by=created_by,
+        created_by_name=created_by_name,
+        create_time=now,
+        update_time=now,
+    )
+
+
+def cancel(booking: Booking, by: CancelledBy, policy: Policy, *, etag: str, now: datetime) -> Booking:
+    """The booking, cancelled, with the share that is refunded. Raises BookingState, EtagStale."""
+    if etag and etag != str(booking.version):
+        raise EtagStale("the booking changed since its etag was read", etag=str(booking.version))
+    return replace(
+        _moved(booking, State.CANCELLED, now),
+        cancel_time=now,
+        cancelled_by=by,
+        refund_basis_points=_refund_share(booking.start_time - now, by, policy),
+    )
+
+
+def paid(booking: Booking, paid_minor: int, now: datetime) -> Booking:
+    """The booking after payments reported what is paid: CONFIRMED once the deposit is covered. A fact, never refused."""
+    known = replace(booking, paid_minor=paid_minor, version=booking.version + 1, update_time=now)
+    if booking.state is State.PENDING and paid_minor >= booking.deposit_minor:
+        return replace(_moved(booking, State.CONFIRMED, now), paid_minor=paid_minor, confirm_time=now)
+    return known
+
+
+def _moved(booking: Booking, to: State, now: datetime) -> Booking:
+    if to not in TRANSITIONS[booking.state]:
+        message = f"a booking that is {booking.state.name} cannot become {to.name}"
+        raise BookingState(message, **{"from": booking.state.name, "to": to.name})
+    return replace(booking, state=to, version=booking.version + 1, update_time=now)
+
+
+def _refund_share(ahead: timedelta, by: CancelledBy, policy: Policy) -> int:
+    """In basis points of what was captured."""
+    if by is CancelledBy.STATION or ahead >= policy.full_refund_before:
+        return REFUND_ALL
+    return REFUND_HALF if ahead >= policy.half_refund_before else 0

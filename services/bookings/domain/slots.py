@@ -1,0 +1,143 @@
+"""When a station can be booked: the weekly schedule, and the slots that follow from it in the station's zone.
+
+A slot is (station, local date, local start). A local time that a date does not have (clocks go forward) is not offered;
+one that it has twice means the first.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from faults import FailedPrecondition, InvalidArgument
+
+SEARCH_DAYS_MAX = 31
+WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+
+
+class SlotFull(FailedPrecondition):
+    """No place is left in that slot."""
+
+    reason = "SLOT_FULL"
+
+
+class SlotNotOffered(FailedPrecondition):
+    """The station's schedule has no such slot on that date."""
+
+    reason = "SLOT_NOT_OFFERED"
+
+
+class SlotsOverlap(InvalidArgument):
+    """Slots of one day overlap."""
+
+    reason = "SLOTS_OVERLAP"
+    common = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduledSlot:
+    """A slot of the week; `weekday` is 1 for Monday to 7 for Sunday, as google.type.DayOfWeek has it."""
+
+    weekday: int
+    start: time
+    length_minutes: int
+    capacity: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """The week of a station."""
+
+    station_id: UUID
+    slots: Sequence[ScheduledSlot]
+    version: int = 0
+    update_time: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlotKey:
+    """What a slot is, within its station."""
+
+    date: date
+    start: time
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slot:
+    """A slot with its instants."""
+
+    key: SlotKey
+    start_time: datetime
+    end_time: datetime
+    capacity: int
+    taken: int = 0
+
+    @property
+    def places_left(self) -> int:
+        """0 where a capacity was lowered below what is booked, too."""
+        return max(0, self.capacity - self.taken)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Station:
+    """What bookings knows of a station: the facts of its known row."""
+
+    station_id: UUID
+    time_zone: str
+    currency_code: str
+
+
+DEFAULT_WEEK = tuple(
+    ScheduledSlot(weekday=weekday, start=time(hour), length_minutes=180, capacity=2)
+    for weekday in range(1, 8)
+    for hour in (12, 15, 18, 21)
+)
+
+
+def check_week(slots: Sequence[ScheduledSlot]) -> None:
+    """Refuses a week in which two slots overlap, also across midnight. A slot may begin where another ends."""
+    week_minutes = 7 * 24 * 60
+    starts = [((slot.weekday - 1) * 1440 + slot.start.hour * 60 + slot.start.minute, slot) for slot in slots]
+    starts.sort(key=lambda entry: entry[0])
+    for index, (start, slot) in enumerate(starts):
+        following, other = starts[(index + 1) % len(starts)]
+        gap = (following - start) % week_minutes or (week_minutes if len(starts) == 1 else 0)
+        if slot.length_minutes > gap:
+            day = WEEKDAYS[slot.weekday - 1]
+            problem = f"{day} {slot.start:%H:%M} lasts into {WEEKDAYS[other.weekday - 1]} {other.start:%H:%M}"
+            raise SlotsOverlap({"slots": problem}, weekday=day)
+
+
+def instants(key: SlotKey, length_minutes: int, zone: ZoneInfo) -> tuple[datetime, datetime] | None:
+    """Start and end in UTC; None where the date has no such local time."""
+    local = datetime.combine(key.date, key.start, tzinfo=zone)  # fold 0: the first of two
+    start = local.astimezone(UTC)
+    if start.astimezone(zone).replace(tzinfo=None) != local.replace(tzinfo=None):
+        return None
+    return start, start + timedelta(minutes=length_minutes)
+
+
+def slots_of_day(day: date, week: Sequence[ScheduledSlot], zone: ZoneInfo) -> list[Slot]:
+    """The slots that a schedule offers on a local date, by start."""
+    offered = []
+    for scheduled in sorted((slot for slot in week if slot.weekday == day.isoweekday()), key=lambda slot: slot.start):
+        key = SlotKey(date=day, start=scheduled.start)
+        if times := instants(key, scheduled.length_minutes, zone):
+            offered.append(Slot(key=key, start_time=times[0], end_time=times[1], capacity=scheduled.capacity))
+    return offered
+
+
+def slot_offered(key: SlotKey, week: Sequence[ScheduledSlot], station: Station) -> Slot:
+    """The slot of that key; raises SlotNotOffered."""
+    for slot in slots_of_day(key.date, week, ZoneInfo(station.time_zone)):
+        if slot.key == key:
+            return slot
+    message = f"the station has no slot on {key.date} at {key.start:%H:%M}"
+    raise SlotNotOffered(message, date=key.date, start=f"{key.start:%H:%M}")
+
+
+def full(slot: Slot) -> SlotFull:
+    """The refusal for a slot without a place."""
+    message = f"the slot on {slot.key.date} at {slot.key.start:%H:%M} is full"
+    return SlotFull(message, date=slot.key.date, start=f"{slot.key.start:%H:%M}", capacity=slot.capacity)

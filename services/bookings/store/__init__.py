@@ -1,0 +1,1 @@
+"""All SQL of bookings, as functions of a transaction."""

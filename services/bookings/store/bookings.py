@@ -1,0 +1,122 @@
+"""Bookings, one at a time."""
+
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import insert, select, update
+
+from bookings.domain.bookings import Booking, BookingNotFound, CancelledBy, State
+from bookings.domain.price import Guests, Line
+from bookings.domain.slots import Slot, SlotKey, full
+from bookings.tables import bookings, price_lines
+from dbcommon import references
+from dbcommon.constraints import refusing
+from dbcommon.database import Transaction
+
+
+async def insert_booking(tx: Transaction, booking: Booking, slot: Slot) -> Booking:
+    """Takes a place. Raises SlotFull, ReferenceClosed, FeedStale: the database decides all of them."""
+    faults = {
+        "slots_within_capacity": full(slot),
+        **references.refusals("bookings", "station_id", type="identity.Station", owner="identity"),
+    }
+    with refusing(faults):
+        await tx.execute(insert(bookings).values(_row(booking)))
+    lines = [
+        {
+            "station_id": booking.station_id,
+            "booking_id": booking.booking_id,
+            "line": number,
+            "kind": line.kind,
+            "quantity": line.quantity,
+            "unit_minor": line.unit_minor,
+            "amount_minor": line.amount_minor,
+        }
+        for number, line in enumerate(booking.lines)
+    ]
+    await tx.execute(insert(price_lines).values(lines))
+    return booking
+
+
+async def get(tx: Transaction, station_id: UUID, booking_id: UUID, *, lock: bool = False) -> Booking:
+    """A booking with its price lines; locked, its slot was locked before. Raises BookingNotFound."""
+    statement = select(bookings).where(bookings.c.station_id == station_id, bookings.c.id == booking_id)
+    row = (await tx.execute(statement.with_for_update(key_share=True) if lock else statement)).mappings().first()
+    if row is None:
+        raise BookingNotFound("there is no such booking in this station", booking_id=booking_id)
+    return replace(_booking(row), lines=await _lines(tx, station_id, booking_id))
+
+
+async def paid_so_far(tx: Transaction, station_id: UUID, booking_id: UUID) -> tuple[UUID | None, int]:
+    """Epoch and version of the account's event that the booking has applied."""
+    columns = (bookings.c.paid_epoch, bookings.c.paid_version)
+    where = (bookings.c.station_id == station_id, bookings.c.id == booking_id)
+    row = (await tx.execute(select(*columns).where(*where))).one()
+    return row.paid_epoch, row.paid_version
+
+
+async def save(tx: Transaction, booking: Booking, **paid_by: Any) -> None:
+    """Writes what can change; the row is locked. `paid_by`: `paid_epoch`, `paid_version`."""
+    changed = {name: value for name, value in _row(booking).items() if name in _CHANGING}
+    where = (bookings.c.station_id == booking.station_id, bookings.c.id == booking.booking_id)
+    await tx.execute(update(bookings).where(*where).values(**changed, **paid_by))
+
+
+async def slot_of(tx: Transaction, station_id: UUID, booking_id: UUID) -> SlotKey:
+    """The slot that a booking stands in, unlocked. Raises BookingNotFound."""
+    columns = (bookings.c.slot_date, bookings.c.slot_start)
+    where = (bookings.c.station_id == station_id, bookings.c.id == booking_id)
+    row = (await tx.execute(select(*columns).where(*where))).first()
+    if row is None:
+        raise BookingNotFound("there is no such booking in this station", booking_id=booking_id)
+    return SlotKey(date=row.slot_date, start=row.slot_start)
+
+
+async def referents(tx: Transaction, ids: list[UUID]) -> list[Booking]:
+    """The bookings among these IDs, of any station, without lines: what other services are told of."""
+    rows = await tx.execute(select(bookings).where(bookings.c.id.in_(ids)))
+    return [_booking(row) for row in rows.mappings()]
+
+
+async def _lines(tx: Transaction, station_id: UUID, booking_id: UUID) -> tuple[Line, ...]:
+    where = (price_lines.c.station_id == station_id, price_lines.c.booking_id == booking_id)
+    rows = await tx.execute(select(price_lines).where(*where).order_by(price_lines.c.line))
+    return tuple(Line(kind=row.kind, quantity=row.quantity, unit_minor=row.unit_minor) for row in rows)
+
+
+_CHANGING = frozenset(
+    {"state", "paid_minor", "confirm_time", "cancel_time", "cancelled_by", "refund_basis_points", "version", "update_time"}
+)
+_SAME = (
+    "station_id", "reference", "customer_id", "start_time", "end_time", "time_zone", "currency_code", "total_minor",
+    "deposit_minor", "paid_minor", "policy_version", "requests", "deposit_deadline_time", "created_by", "created_by_name",
+    "confirm_time", "cancel_time", "refund_basis_points", "version", "create_time", "update_time",
+)  # fmt: skip
+"""Columns and fields of one name and one type."""
+
+
+def _row(booking: Booking) -> dict[str, Any]:
+    return {
+        **{name: getattr(booking, name) for name in _SAME},
+        "id": booking.booking_id,
+        "state": booking.state.value,
+        "slot_date": booking.slot.date,
+        "slot_start": booking.slot.start,
+        "adults": booking.guests.adults,
+        "children": booking.guests.children,
+        "infants": booking.guests.infants,
+        "cancelled_by": booking.cancelled_by.value if booking.cancelled_by else None,
+    }
+
+
+def _booking(row: Any) -> Booking:
+    return Booking(
+        **{name: row[name] for name in _SAME},
+        booking_id=row["id"],
+        state=State(row["state"]),
+        slot=SlotKey(date=row["slot_date"], start=row["slot_start"]),
+        guests=Guests(adults=row["adults"], children=row["children"], infants=row["infants"]),
+        lines=(),
+        cancelled_by=CancelledBy(row["cancelled_by"]) if row["cancelled_by"] else None,
+    )

@@ -1,0 +1,202 @@
+"""Bookings: made, read, listed, cancelled; and told what payments knows."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from bookings.domain.bookings import ENDED, Booking, CancelledBy, NewBooking, book, cancel, paid
+from bookings.domain.policy import DEFAULT_POLICY, Policy
+from bookings.domain.slots import full, slot_offered
+from bookings.store import bookings as store
+from bookings.store import customers as customer_store
+from bookings.store import listing
+from bookings.store import slots as slot_store
+from bookings.store.listing import ListQuery
+from bookings.tables import outbox
+from callers import Caller
+from dbcommon import feed
+from dbcommon.database import Database, Transaction
+from dbcommon.feed import Event, Feed
+from dbcommon.references import Referent, References, Wanted
+from dbcommon.requests import Requests
+from pages import Page
+
+EVENT_TYPE = "bookings.Booking"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancellation:
+    """What is asked for. An empty etag matches any version."""
+
+    station_id: UUID
+    booking_id: UUID
+    by: CancelledBy
+    etag: str
+    validate_only: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """What payments says of a booking's money."""
+
+    station_id: UUID
+    booking_id: UUID
+    epoch: UUID
+    version: int
+    paid_minor: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bookings:
+    """The calls of BookingsService. `encode` makes the payload of an event, `reference` a new booking's name for people."""
+
+    app: Database
+    requests: Requests
+    references: References
+    encode: Callable[[Booking], bytes]
+    reference: Callable[[], str]
+    now: Callable[[], datetime]
+    new_id: Callable[[], UUID]
+    policy: Policy = DEFAULT_POLICY
+
+    async def create(self, caller: Caller, wanted: NewBooking, *, request_id: UUID) -> Booking:
+        """Raises SlotFull, SlotNotOffered, LeadTime, TooFarAhead, CustomerNotFound, and what references raise."""
+        station = wanted.station_id
+        reference = [Wanted(field="station_id", type="identity.Station", id=station)]
+        if wanted.validate_only:
+            await self.references.ensure_known(reference)
+            async with self.app.transaction(tenant=station, read_only=True) as tx:
+                return await self._book(tx, caller, wanted, booking_id=None)
+        request = self.requests.request(caller, "CreateBooking", tenant=station, request_id=request_id, content=wanted)
+        booking_id = self.new_id()
+
+        async def attempt() -> Booking:
+            await self.references.ensure_known(reference)
+            async with self.app.transaction(tenant=station) as tx:
+                await self.requests.begin(tx, request, made=booking_id)
+                return await self._book(tx, caller, wanted, booking_id=booking_id)
+
+        return await self.requests.once(request, attempt, lambda made: self.get(station, made))
+
+    async def _book(self, tx: Transaction, caller: Caller, wanted: NewBooking, *, booking_id: UUID | None) -> Booking:
+        """Books in a transaction; without an ID, only checks and prices."""
+        station = await slot_store.station(tx, wanted.station_id)
+        week = (await slot_store.schedule(tx, wanted.station_id)).slots
+        slot = slot_offered(wanted.slot, week, station)
+        booking = book(
+            wanted, slot, station, self.policy, booking_id=booking_id, reference=self.reference(),
+            created_by=caller.user_id, created_by_name=caller.name, now=self.now(),
+        )  # fmt: skip
+        await customer_store.expect_customer(tx, wanted.customer_id)
+        if booking_id is None:
+            taken = (await slot_store.slots_between(tx, wanted.station_id, slot.key.date, slot.key.date)).get(slot.key, slot)
+        else:
+            taken = await slot_store.lock_slot(tx, wanted.station_id, slot)
+        if not taken.places_left:
+            raise full(taken)
+        if booking_id is not None:
+            await store.insert_booking(tx, booking, taken)
+            await self._announce(tx, booking)
+        return booking
+
+    async def get(self, station_id: UUID, booking_id: UUID) -> Booking:
+        """Raises BookingNotFound."""
+        async with self.app.transaction(tenant=station_id, read_only=True) as tx:
+            return await store.get(tx, station_id, booking_id)
+
+    async def pages(self, query: ListQuery) -> AsyncIterator[Page[listing.Row]]:
+        """The pages of a list; no connection is held while one is being sent."""
+        while True:
+            async with self.app.read(tenant=query.station_id) as read:
+                page = await listing.page(read, query)
+            yield page
+            if page.next is None:
+                return
+            query = query.following((page.next[0], page.next[1]))
+
+    async def cancel(self, caller: Caller, wanted: Cancellation, *, request_id: UUID) -> Booking:
+        """Raises BookingNotFound, BookingState, EtagStale."""
+        station = wanted.station_id
+        if wanted.validate_only:
+            present = await self.get(station, wanted.booking_id)
+            return cancel(present, wanted.by, self.policy, etag=wanted.etag, now=self.now())
+        request = self.requests.request(caller, "CancelBooking", tenant=station, request_id=request_id, content=wanted)
+
+        async def attempt() -> Booking:
+            async with self.app.transaction(tenant=station) as tx:
+                await self.requests.begin(tx, request, made=wanted.booking_id)
+                # The slot before the booking, as everywhere: the other order deadlocks.
+                await slot_store.lock_slot_of_booking(tx, station, await store.slot_of(tx, station, wanted.booking_id))
+                present = await store.get(tx, station, wanted.booking_id, lock=True)
+                cancelled = cancel(present, wanted.by, self.policy, etag=wanted.etag, now=self.now())
+                await store.save(tx, cancelled)
+                await self._announce(tx, cancelled)
+                return cancelled
+
+        return await self.requests.once(request, attempt, lambda made: self.get(station, made))
+
+    async def apply_account(self, tx: Transaction, account: Account) -> None:
+        """Takes over what payments says, in the consumer's transaction; old news is nothing new."""
+        present = await store.get(tx, account.station_id, account.booking_id, lock=True)
+        epoch, version = await store.paid_so_far(tx, account.station_id, account.booking_id)
+        if epoch == account.epoch and version >= account.version:
+            return
+        known = paid(present, account.paid_minor, self.now())
+        await store.save(tx, known, paid_epoch=account.epoch, paid_version=account.version)
+        await self._announce(tx, known)
+
+    async def _announce(self, tx: Transaction, booking: Booking) -> None:
+        if booking.booking_id is None:
+            raise AssertionError("a booking that was only checked is not announced")
+        event = Event(
+            event_id=self.new_id(),
+            type=EVENT_TYPE,
+            entity_id=booking.booking_id,
+            tenant=booking.station_id,
+            version=booking.version,
+            referent_state=referent_state(booking),
+            payload=self.encode(booking),
+        )
+        await feed.append(tx, outbox, event)
+
+
+def referent_state(booking: Booking) -> Referent:
+    """Whether new payments may refer to a booking."""
+    return Referent.CLOSED if booking.state in ENDED else Referent.OPEN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What is said of one booking to a service that refers to it."""
+
+    state: int
+    version: int
+    facts: bytes | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Referents:
+    """Answers the checks of other services."""
+
+    platform: Database
+    feed: Feed
+    encode: Callable[[Booking], bytes]
+
+    async def check(self, type: str, items: Sequence[tuple[UUID | None, UUID]]) -> tuple[UUID, Sequence[Answer]]:
+        """The epoch, and an answer for each item in order; a booking of another station is not found."""
+        epoch = (await self.feed.head()).epoch
+        found: dict[tuple[UUID, UUID], Booking] = {}
+        if type == EVENT_TYPE:
+            async with self.platform.transaction(read_only=True) as tx:
+                rows = await store.referents(tx, [id for _, id in items])
+            found = {(row.station_id, row.booking_id): row for row in rows if row.booking_id}
+        answers = []
+        for station_id, booking_id in items:
+            booking = found.get((station_id, booking_id)) if station_id else None
+            answers.append(
+                Answer(state=referent_state(booking), version=booking.version, facts=self.encode(booking))
+                if booking
+                else Answer(state=Referent.NOT_FOUND, version=0, facts=None)
+            )
+        return epoch, answers

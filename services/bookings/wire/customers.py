@@ -1,0 +1,35 @@
+"""Customers."""
+
+from uuid import UUID
+
+from teppan.bookings.v1 import customers_pb2 as pb
+
+from bookings.domain.customers import Customer, NewCustomer, normalise_email
+from bookings.wire.values import optional_id, set_instant
+
+
+def new_customer_from_pb(request: pb.CreateCustomerRequest) -> NewCustomer:
+    """The customer that is asked for, normalised."""
+    return NewCustomer(
+        station_id=UUID(request.station_id),
+        name=request.name,
+        email=normalise_email(request.email),
+        phone=request.phone,
+        user_id=optional_id(request.user_id),
+    )
+
+
+def customer_to_pb(customer: Customer) -> pb.Customer:
+    """A customer, private data included."""
+    message = pb.Customer(
+        customer_id=str(customer.customer_id),
+        station_id=str(customer.station_id),
+        user_id=str(customer.user_id) if customer.user_id else "",
+        name=customer.name,
+        email=customer.email,
+        phone=customer.phone,
+        etag=str(customer.version),
+    )
+    set_instant(message.create_time, customer.create_time)
+    set_instant(message.update_time, customer.update_time)
+    return message

@@ -1,0 +1,68 @@
+"""Schedules and free places."""
+
+from datetime import date
+from uuid import UUID
+
+from google.type.date_pb2 import Date
+from google.type.timeofday_pb2 import TimeOfDay
+from teppan.bookings.v1 import slots_pb2 as pb
+
+from bookings.domain.slots import SEARCH_DAYS_MAX, Schedule, ScheduledSlot, Slot, Station
+from bookings.usecases.slots import NewSchedule
+from bookings.wire.values import date_from_pb, set_instant, time_from_pb
+from faults import InvalidArgument
+
+
+def new_schedule_from_pb(request: pb.UpdateScheduleRequest) -> NewSchedule:
+    """Raises InvalidArgument for a start that is no whole minute of a day."""
+    slots = tuple(
+        ScheduledSlot(
+            weekday=slot.weekday,
+            start=time_from_pb(slot.start, f"slots[{number}].start"),
+            length_minutes=slot.length_minutes,
+            capacity=slot.capacity,
+        )
+        for number, slot in enumerate(request.slots)
+    )
+    return NewSchedule(station_id=UUID(request.station_id), slots=slots, etag=request.etag)
+
+
+def schedule_to_pb(schedule: Schedule) -> pb.Schedule:
+    """A week."""
+    message = pb.Schedule(station_id=str(schedule.station_id), etag=str(schedule.version))
+    for slot in schedule.slots:
+        start = TimeOfDay(hours=slot.start.hour, minutes=slot.start.minute)
+        message.slots.add(
+            weekday=pb.google_dot_type_dot_dayofweek__pb2.DayOfWeek.ValueType(slot.weekday),
+            start=start,
+            length_minutes=slot.length_minutes,
+            capacity=slot.capacity,
+        )
+    if schedule.update_time:
+        set_instant(message.update_time, schedule.update_time)
+    return message
+
+
+def search_from_pb(request: pb.SearchAvailabilityRequest) -> tuple[list[UUID], date, date]:
+    """Stations, first and last date. Raises InvalidArgument for no, or too many, days."""
+    first = date_from_pb(request.first_date, "first_date")
+    last = date_from_pb(request.last_date, "last_date")
+    if not 0 <= (last - first).days < SEARCH_DAYS_MAX:
+        raise InvalidArgument({"last_date": f"1 to {SEARCH_DAYS_MAX} days, the first and the last included"})
+    return [UUID(id) for id in request.station_ids], first, last
+
+
+def availability_to_pb(station: Station, slots: list[Slot]) -> pb.SearchAvailabilityResponse:
+    """A station's slots."""
+    message = pb.SearchAvailabilityResponse(station_id=str(station.station_id), time_zone=station.time_zone)
+    for slot in slots:
+        day = slot.key.date
+        free = message.slots.add(
+            date=Date(year=day.year, month=day.month, day=day.day),
+            start=TimeOfDay(hours=slot.key.start.hour, minutes=slot.key.start.minute),
+            capacity=slot.capacity,
+            places_left=slot.places_left,
+        )
+        set_instant(free.start_time, slot.start_time)
+        set_instant(free.end_time, slot.end_time)
+    return message
