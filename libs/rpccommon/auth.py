@@ -1,0 +1,245 @@
+"""Who is calling, and whether they may: Ed25519 JWTs, and the policy of the method.
+
+Users' tokens are signed by identity, and verified with the keys that it publishes; a service's own token is signed with its
+own key, and verified with the keys that were deployed.
+"""
+
+import asyncio
+import json
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+from uuid import UUID
+
+import jwt
+import structlog
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from jwt.algorithms import OKPAlgorithm
+from teppan.common.v1 import options_pb2
+from teppan.common.v1.options_pb2 import MethodPolicy
+
+from callers import Caller, Kind
+from faults import Fault, PeerUnavailable, PermissionDenied, TokenExpired, TokenInvalid, TokenMissing
+
+AUDIENCE = "teppan"
+ISSUER_USERS = "identity.teppan"
+ISSUER_SERVICES = "services.teppan"
+ALGORITHM = "EdDSA"
+LEEWAY_SECONDS = 5
+SERVICE_TOKEN_LIFETIME = timedelta(minutes=5)
+SERVICE_TOKEN_RENEWAL = timedelta(minutes=1)
+KEYS_REFRESH_SECONDS = 600
+KEYS_PATIENCE_SECONDS = 5
+KEYS_RETRY_SECONDS = 1
+VERIFIED_CACHED = 10_000
+TOKEN_BYTES_MAX = 8 * 1024
+
+log = structlog.get_logger()
+
+
+class Keys(Protocol):
+    """Public keys by their IDs."""
+
+    async def key(self, kid: str) -> Ed25519PublicKey | None:
+        """The key, or None where there is none of that ID."""
+
+
+def public_jwk(kid: str, key: Ed25519PublicKey) -> dict[str, str]:
+    """A key as RFC 8037 writes it."""
+    made = OKPAlgorithm.to_jwk(key, as_dict=True)
+    return {**made, "kid": kid, "use": "sig", "alg": ALGORITHM}
+
+
+def _keys(jwks: str) -> dict[str, Ed25519PublicKey]:
+    found = {}
+    for jwk in json.loads(jwks)["keys"]:
+        key = OKPAlgorithm.from_jwk(jwk)
+        if isinstance(key, Ed25519PublicKey):
+            found[jwk["kid"]] = key
+    return found
+
+
+class FixedKeys:
+    """Keys that were deployed."""
+
+    def __init__(self, keys: Mapping[str, Ed25519PublicKey]) -> None:
+        """Takes the keys by ID."""
+        self._keys = keys
+
+    @classmethod
+    def from_jwks(cls, jwks: str) -> "FixedKeys":
+        """Reads a JWK Set (RFC 7517)."""
+        return cls(_keys(jwks))
+
+    async def key(self, kid: str) -> Ed25519PublicKey | None:
+        """The key, if it is one of them."""
+        return self._keys.get(kid)
+
+
+class FetchedKeys:
+    """Keys that another service publishes: fetched when needed, kept while it is away."""
+
+    def __init__(self, fetch: Callable[[], Awaitable[str]], now: Callable[[], datetime]) -> None:
+        """`fetch` gives a JWK Set, or raises a fault."""
+        self._fetch = fetch
+        self._now = now
+        self._keys: dict[str, Ed25519PublicKey] = {}
+        self._fetched = self._failed = datetime.min.replace(tzinfo=UTC)
+        self._one = asyncio.Lock()
+
+    async def key(self, kid: str) -> Ed25519PublicKey | None:
+        """The key; asks for an unknown one at most every 5 s. Raises PeerUnavailable where nobody can be asked for it."""
+        if kid not in self._keys or self._since(self._fetched) >= KEYS_REFRESH_SECONDS:
+            async with self._one:
+                await self._refresh(kid)
+        return self._keys.get(kid)
+
+    async def _refresh(self, kid: str) -> None:
+        """Fetches, unless somebody did while this call waited for its turn."""
+        patience = KEYS_REFRESH_SECONDS if kid in self._keys else KEYS_PATIENCE_SECONDS
+        if self._since(self._fetched) < patience:
+            return
+        if self._since(self._failed) >= KEYS_RETRY_SECONDS:  # one failure answers everybody who waited behind it
+            try:
+                self._keys = _keys(await self._fetch())
+                self._fetched = self._now()
+            except Fault as fault:  # what is known goes on; only an unknown key is refused
+                self._failed = self._now()
+                log.warning("keys cannot be fetched", why=fault.message)
+        if kid not in self._keys and self._since(self._failed) < KEYS_RETRY_SECONDS:
+            raise PeerUnavailable("the keys that tokens are verified with cannot be fetched")
+
+    def _since(self, instant: datetime) -> float:
+        return (self._now() - instant).total_seconds()
+
+
+def access_token(*, key: Ed25519PrivateKey, kid: str, caller: Caller, now: datetime, lifetime: timedelta) -> str:
+    """A token that says who a user is, and what they are in which tenant."""
+    claims = {
+        "iss": ISSUER_USERS,
+        "aud": AUDIENCE,
+        "sub": caller.subject,
+        "iat": int(now.timestamp()),
+        "exp": int((now + lifetime).timestamp()),
+        "name": caller.name,
+        "platform": caller.platform_role,
+        "roles": {str(tenant): role for tenant, role in caller.roles.items()},
+    }
+    return jwt.encode(claims, key, algorithm=ALGORITHM, headers={"kid": kid})
+
+
+class ServiceToken:
+    """A service's own token, made again shortly before it expires."""
+
+    def __init__(self, service: str, key: Ed25519PrivateKey, now: Callable[[], datetime]) -> None:
+        """Makes none yet."""
+        self._service = service
+        self._key = key
+        self._now = now
+        self._token = ""
+        self._expires: datetime | None = None
+
+    def bearer(self) -> str:
+        """The value of the `authorization` metadata."""
+        now = self._now()
+        if self._expires is None or self._expires - now < SERVICE_TOKEN_RENEWAL:
+            self._expires = now + SERVICE_TOKEN_LIFETIME
+            claims = {
+                "iss": ISSUER_SERVICES,
+                "aud": AUDIENCE,
+                "sub": self._service,
+                "iat": int(now.timestamp()),
+                "exp": int(self._expires.timestamp()),
+            }
+            self._token = "Bearer " + jwt.encode(claims, self._key, algorithm=ALGORITHM, headers={"kid": self._service})
+        return self._token
+
+
+class Verifier:
+    """Turns the `authorization` of a call into its caller."""
+
+    def __init__(self, users: Keys, services: Keys, now: Callable[[], datetime]) -> None:
+        """`users` are identity's keys, `services` those of the services, by name."""
+        self._issuers = {ISSUER_USERS: users, ISSUER_SERVICES: services}
+        self._now = now
+        self._verified: OrderedDict[str, tuple[Caller, float]] = OrderedDict()
+
+    async def caller(self, authorization: str | None) -> Caller:
+        """Raises TokenMissing, TokenInvalid, TokenExpired, PeerUnavailable."""
+        if not authorization:
+            raise TokenMissing("the call has no token; log in, and send `authorization: Bearer <token>`")
+        scheme, _, token = authorization.partition(" ")
+        if scheme.lower() != "bearer" or not token or len(token) > TOKEN_BYTES_MAX:
+            raise TokenInvalid("the `authorization` is not `Bearer <token>`")
+        if (known := self._verified.get(token)) is not None:
+            if self._now().timestamp() > known[1] + LEEWAY_SECONDS:
+                del self._verified[token]
+                raise TokenExpired("the token has expired; log in again")
+            self._verified.move_to_end(token)
+            return known[0]
+        caller, expiry = await self._verify(token)
+        self._verified[token] = (caller, expiry)
+        if len(self._verified) > VERIFIED_CACHED:
+            self._verified.popitem(last=False)
+        return caller
+
+    async def _verify(self, token: str) -> tuple[Caller, float]:
+        try:
+            header = jwt.get_unverified_header(token)
+            issuer = jwt.decode(token, options={"verify_signature": False})["iss"]
+            key = await self._issuers[issuer].key(header["kid"])
+        except (jwt.PyJWTError, KeyError, TypeError, RecursionError) as error:  # the last: JSON of a thousand brackets
+            raise TokenInvalid("the token is damaged, or of another issuer") from error
+        if key is None:
+            raise TokenInvalid("the token is signed with a key that is not (any more) in use")
+        try:
+            claims = jwt.decode(
+                token, key, algorithms=[ALGORITHM], audience=AUDIENCE, issuer=issuer,
+                options={"require": ["exp", "iat", "sub"], "verify_exp": False, "verify_iat": False},
+            )  # fmt: skip
+            caller, expiry = _caller(issuer, header["kid"], claims), float(claims["exp"])
+        except (jwt.PyJWTError, KeyError, TypeError, ValueError) as error:
+            raise TokenInvalid("the token's signature or content is not what it should be") from error
+        if self._now().timestamp() > expiry + LEEWAY_SECONDS:
+            raise TokenExpired("the token has expired; log in again")
+        return caller, expiry
+
+
+def _caller(issuer: str, kid: str, claims: Mapping[str, Any]) -> Caller:
+    if issuer == ISSUER_SERVICES:
+        if claims["sub"] != kid:
+            raise ValueError("a service speaks for itself only")
+        return Caller(kind=Kind.SERVICE, subject=claims["sub"], name=claims["sub"])
+    return Caller(
+        kind=Kind.USER,
+        subject=str(UUID(claims["sub"])),
+        name=str(claims["name"]),
+        platform_role=int(claims["platform"]),
+        roles={UUID(tenant): int(role) for tenant, role in claims["roles"].items()},
+    )
+
+
+def permit(policy: MethodPolicy, caller: Caller, tenants: Sequence[UUID]) -> None:
+    """Raises PermissionDenied; whether a tenant exists is not said, nor looked at."""
+    if not _permitted(policy, caller, tenants):
+        raise PermissionDenied(f"this needs the permission {policy.permission}, or there is no such station", permission=policy.permission)
+
+
+def _permitted(policy: MethodPolicy, caller: Caller, tenants: Sequence[UUID]) -> bool:
+    reads = policy.retry == options_pb2.RETRY_CLASS_READ
+    platform = caller.platform_role == options_pb2.PLATFORM_ROLE_ADMIN or (
+        reads and caller.platform_role == options_pb2.PLATFORM_ROLE_SUPPORT
+    )
+    if policy.scope == options_pb2.SCOPE_PUBLIC:
+        return True
+    if policy.scope == options_pb2.SCOPE_CALLER:
+        return caller.kind in {Kind.USER, Kind.SERVICE}
+    if policy.scope == options_pb2.SCOPE_SERVICE:
+        return caller.kind is Kind.SERVICE
+    if caller.kind is not Kind.USER:
+        return False
+    if policy.scope == options_pb2.SCOPE_PLATFORM:
+        return platform
+    held = policy.role > 0 and bool(tenants) and all(caller.roles.get(tenant, 0) >= policy.role for tenant in tenants)
+    return policy.scope == options_pb2.SCOPE_STATION and (platform or held)

@@ -1,0 +1,254 @@
+"""What stands around every call, unary or streaming: each concern is one small context manager, their order is written once.
+
+call ID, log and metrics -> faults as status -> deadline -> who calls -> may they -> is it well formed -> are we fresh.
+Permission is decided before shape and before existence, by the tenant that the request names.
+"""
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import grpc
+import structlog
+from google.protobuf.message import Message
+from google.rpc import status_pb2
+from teppan.common.v1 import options_pb2
+from teppan.common.v1.options_pb2 import MethodPolicy
+
+from callers import ANYBODY, Caller
+from faults import DeadlineExceeded, Fault, InvalidArgument, ReaderTooSlow, ServerStopping
+from ids import new_id
+from rpccommon.auth import Verifier, permit
+from rpccommon.policies import OUTSIDE
+from rpccommon.shape import tenants_of, validate
+from rpccommon.status import DETAILS_KEY, status_of, status_of_bug
+from rpccommon.telemetry import Telemetry
+
+READER_PATIENCE_SECONDS = 60.0
+CALL_ID_KEY = "x-call-id"
+CALL_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+CODES = {int(code.value[0]): code for code in grpc.StatusCode}
+
+Context = Any
+"""A grpc.aio.ServicerContext; its type stubs differ from what grpc.aio has."""
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Call:
+    """The present call."""
+
+    method: str
+    call_id: str
+    caller: Caller = ANYBODY
+    tenants: Sequence[UUID] = ()
+    deadline: float | None = None
+    """By the monotonic clock."""
+    code: str = "OK"
+    reason: str = ""
+    messages: int = 0
+
+
+_present: ContextVar[Call | None] = ContextVar("call", default=None)
+
+
+def caller() -> Caller:
+    """Who makes the present call."""
+    call = _present.get()
+    return ANYBODY if call is None else call.caller
+
+
+def call_id() -> str:
+    """The ID of the present call; empty outside of one."""
+    call = _present.get()
+    return "" if call is None else call.call_id
+
+
+def deadline_left() -> float | None:
+    """Seconds until the present call's deadline; None where it has none."""
+    call = _present.get()
+    return None if call is None or call.deadline is None else call.deadline - time.monotonic()
+
+
+class Calls(grpc.aio.ServerInterceptor):
+    """Wraps every method of a server once."""
+
+    def __init__(
+        self, service: str, policies: Mapping[str, MethodPolicy], verifier: Verifier, telemetry: Telemetry, *,
+        fresh: Callable[[], None] | None = None, idle: Callable[[], None] = lambda: None,
+        reader_patience: float = READER_PATIENCE_SECONDS,
+    ) -> None:  # fmt: skip
+        """`fresh` raises where the service has not heard enough to decide; `idle` asserts that no connection is held."""
+        self._service = service
+        self._policies = policies
+        self._verifier = verifier
+        self._telemetry = telemetry
+        self._fresh = fresh
+        self._idle = idle
+        self._patience = reader_patience
+        self._wrapped: dict[str, Any] = {}
+        self._draining = False
+
+    def drain(self) -> None:
+        """From now on streams end after the message they are at, as resumable: never as if they were complete."""
+        self._draining = True
+
+    async def intercept_service(self, continuation: Any, details: Any) -> Any:
+        """The handler of a method, with everything around it; made once for each method."""
+        handler = await continuation(details)
+        if handler is None or details.method in OUTSIDE:
+            return handler
+        if details.method not in self._wrapped:
+            self._wrapped[details.method] = self._wrap(details.method, handler)
+        return self._wrapped[details.method]
+
+    def _wrap(self, method: str, handler: Any) -> Any:
+        policy = self._policies[method]
+        if handler.request_streaming:
+            raise TypeError(f"{method} streams requests: no method of ours does, and nothing here bounds it")
+
+        async def unary(request: Message, context: Context) -> Any:
+            async with self._around(method, policy, context) as call:
+                async with _deadline(call):
+                    await self._admit(call, policy, request, context)
+                    answer = await handler.unary_unary(request, context)
+                call.messages = 1
+                return answer
+
+        async def stream(request: Message, context: Context) -> None:
+            async with self._around(method, policy, context) as call:
+                async with _deadline(call):
+                    await self._admit(call, policy, request, context)
+                await self._send(call, handler.unary_stream(request, context), context)
+
+        make = grpc.unary_stream_rpc_method_handler if handler.response_streaming else grpc.unary_unary_rpc_method_handler
+        return make(
+            stream if handler.response_streaming else unary,
+            request_deserializer=handler.request_deserializer,
+            response_serializer=handler.response_serializer,
+        )
+
+    @asynccontextmanager
+    async def _around(self, method: str, policy: MethodPolicy, context: Context) -> AsyncIterator[Call]:
+        call = Call(method=method, call_id=_call_id(context), deadline=_deadline_of(policy, context))
+        _present.set(call)  # each call has a task, and so a context, of its own
+        # At the end, not in the beginning: a client does not retry a call once it has seen initial metadata.
+        context.set_trailing_metadata(((CALL_ID_KEY, call.call_id),))
+        status = None
+        with self._observed(call):
+            try:
+                yield call
+            except Fault as fault:
+                call.code, call.reason = fault.code.name, fault.reason
+                status = status_of(fault, service=self._service, call_id=call.call_id)
+            except Exception:
+                call.code, call.reason = "INTERNAL", "BUG"
+                log.exception("a call failed", method=method, call_id=call.call_id)
+                status = status_of_bug(service=self._service, call_id=call.call_id)
+        if status is not None:  # outside of all else: who takes nothing does not take this either, until it reads on
+            await _abort(context, call, status)
+
+    @contextmanager
+    def _observed(self, call: Call) -> Iterator[None]:
+        """One line of the log and three metrics; no content, no metadata, no token."""
+        started = time.perf_counter()
+        running = self._telemetry.running.labels(call.method)
+        running.inc()
+        try:
+            yield
+        except asyncio.CancelledError:
+            late = call.deadline is not None and time.monotonic() >= call.deadline
+            call.code = "DEADLINE_EXCEEDED" if late else "CANCELLED"
+            raise
+        finally:
+            seconds = time.perf_counter() - started
+            running.dec()
+            self._telemetry.calls.labels(call.method, call.code).inc()
+            self._telemetry.seconds.labels(call.method).observe(seconds)
+            log.info(
+                "call", method=call.method, code=call.code, reason=call.reason, caller=f"{call.caller.kind}:{call.caller.subject}",
+                tenant=",".join(map(str, call.tenants[:3])), duration_ms=round(seconds * 1e3, 3), call_id=call.call_id,
+                messages=call.messages,
+            )  # fmt: skip
+
+    async def _admit(self, call: Call, policy: MethodPolicy, request: Message, context: Context) -> None:
+        """Who, may they, is it well formed, are we fresh: in this order."""
+        if policy.scope != options_pb2.SCOPE_PUBLIC:
+            call.caller = await self._verifier.caller(_metadata(context, "authorization"))
+        try:
+            call.tenants = tenants_of(request)
+        except ValueError as error:
+            validate(request)  # names every bad field, this one among them
+            raise InvalidArgument({"station_id": "it must be a UUID"}) from error
+        permit(policy, call.caller, call.tenants)
+        validate(request)
+        if self._fresh is not None and policy.scope not in {options_pb2.SCOPE_PUBLIC, options_pb2.SCOPE_SERVICE}:
+            self._fresh()
+
+    async def _send(self, call: Call, messages: AsyncIterator[Any], context: Context) -> None:
+        """Sends a stream; no connection is held while the reader takes it, and its reader is not waited for for ever."""
+        try:
+            while True:
+                async with _deadline(call):
+                    message = await anext(messages, None)
+                if message is None:
+                    return
+                if self._draining:
+                    raise ServerStopping("this process stops; resume the stream")
+                self._idle()
+                try:
+                    async with asyncio.timeout(self._patience):
+                        await context.write(message)
+                except TimeoutError as error:
+                    raise ReaderTooSlow(f"nothing was taken for {self._patience:g} s; resume with the last token") from error
+                call.messages += 1
+        finally:
+            await messages.aclose()  # type: ignore[attr-defined]  # handlers are async generators
+
+
+@asynccontextmanager
+async def _deadline(call: Call) -> AsyncIterator[None]:
+    """Bounds what is inside by what is left; a query that runs then is cancelled with it."""
+    if call.deadline is None:
+        yield
+        return
+    try:
+        async with asyncio.timeout(call.deadline - time.monotonic()) as bound:
+            yield
+    except TimeoutError as error:
+        if not bound.expired():
+            raise
+        raise DeadlineExceeded("it took longer than the deadline allows") from error
+
+
+def _deadline_of(policy: MethodPolicy, context: Context) -> float | None:
+    """The caller's deadline, at most the method's default; that one where the caller sets none."""
+    asked = context.time_remaining()
+    if policy.HasField("default_deadline"):
+        default = policy.default_deadline.seconds + policy.default_deadline.nanos / 1e9
+        asked = default if asked is None else min(asked, default)
+    return None if asked is None else time.monotonic() + asked
+
+
+def _metadata(context: Context, name: str) -> str | None:
+    for key, value in context.invocation_metadata() or ():
+        if key == name:
+            return str(value)
+    return None
+
+
+def _call_id(context: Context) -> str:
+    given = _metadata(context, CALL_ID_KEY)
+    return given if given and CALL_ID.fullmatch(given) else str(new_id())
+
+
+async def _abort(context: Context, call: Call, status: status_pb2.Status) -> None:
+    metadata = ((CALL_ID_KEY, call.call_id), (DETAILS_KEY, status.SerializeToString()))
+    await context.abort(CODES[status.code], status.message, metadata)

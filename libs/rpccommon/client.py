@@ -1,0 +1,78 @@
+"""A way to another service: who calls, how long it may take, and what its failures mean here."""
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import grpc
+
+from faults import DeadlineExceeded
+from rpccommon.auth import ServiceToken
+from rpccommon.calls import CALL_ID_KEY, call_id, deadline_left
+from rpccommon.status import fault_of
+
+DEADLINE_MARGIN_SECONDS = 0.05
+"""What is kept of the caller's deadline to say that a peer did not answer within it."""
+KEEPALIVE_SECONDS = 5.0
+KEEPALIVE_PATIENCE_SECONDS = 3.0
+MESSAGE_BYTES_MAX = 4 * 1024 * 1024 + 64 * 1024
+
+Method = Any
+"""A method of a stub: grpc's own type of it says nothing of request and response."""
+
+
+class Peer:
+    """Another service. Nothing is retried here: who called us does that, once, and not each of us in turn."""
+
+    def __init__(self, name: str, address: str, token: ServiceToken, config: str, idle: Callable[[], None]) -> None:
+        """`config` is a service config (JSON); `idle` asserts that this task holds no database connection."""
+        self.name = name
+        self.assert_idle = idle
+        self._token = token
+        self.channel = grpc.aio.insecure_channel(
+            address,
+            options=[
+                ("grpc.service_config", config),
+                ("grpc.enable_retries", 0),
+                ("grpc.initial_reconnect_backoff_ms", 100),
+                ("grpc.min_reconnect_backoff_ms", 1_000),  # also how long one attempt may take
+                ("grpc.max_reconnect_backoff_ms", 1_000),
+                ("grpc.keepalive_time_ms", int(KEEPALIVE_SECONDS * 1000)),
+                ("grpc.keepalive_timeout_ms", int(KEEPALIVE_PATIENCE_SECONDS * 1000)),
+                ("grpc.http2.max_pings_without_data", 0),
+                ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+                ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
+            ],
+        )
+
+    async def call(self, method: Method, request: Any, *, timeout: float) -> Any:  # noqa: ASYNC109  # gRPC sends it to the peer
+        """The answer of a unary method within `timeout` seconds, and within the present call's deadline. Raises faults."""
+        self.assert_idle()
+        left = deadline_left()
+        allowed = timeout if left is None else min(timeout, left - DEADLINE_MARGIN_SECONDS)
+        if allowed <= 0:
+            raise DeadlineExceeded(f"no time was left to ask {self.name}")
+        try:
+            return await method(request, timeout=allowed, metadata=self._metadata())
+        except grpc.aio.AioRpcError as error:
+            raise fault_of(error, peer=self.name) from error
+
+    async def stream(self, method: Method, request: Any) -> AsyncIterator[Any]:
+        """What a streaming method sends, for as long as it does. Raises faults; a dead peer is noticed within 8 s."""
+        self.assert_idle()
+        call = method(request, metadata=self._metadata())
+        try:
+            async for message in call:
+                yield message
+        except grpc.aio.AioRpcError as error:
+            raise fault_of(error, peer=self.name) from error
+        finally:
+            call.cancel()
+
+    async def close(self) -> None:
+        """Closes the connection, and ends what is under way."""
+        await self.channel.close()
+
+    def _metadata(self) -> tuple[tuple[str, str], ...]:
+        bearer = ("authorization", self._token.bearer())
+        present = call_id()
+        return (bearer, (CALL_ID_KEY, present)) if present else (bearer,)

@@ -1,0 +1,55 @@
+"""What the contract says of its methods, read from the options in the protos."""
+
+import json
+from collections.abc import Mapping, Sequence
+
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from teppan.common.v1 import options_pb2
+from teppan.common.v1.options_pb2 import MethodPolicy
+
+PUBLIC = MethodPolicy(scope=options_pb2.SCOPE_PUBLIC, retry=options_pb2.RETRY_CLASS_READ, permission="health")
+OUTSIDE = {
+    "/grpc.health.v1.Health/Check": PUBLIC,
+    "/grpc.health.v1.Health/Watch": PUBLIC,
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": PUBLIC,
+}
+"""Methods of other people's protos, which have no options of ours."""
+RETRY = {"maxAttempts": 4, "initialBackoff": "0.1s", "maxBackoff": "2s", "backoffMultiplier": 3, "retryableStatusCodes": ["UNAVAILABLE"]}
+"""Five attempts are the most that gRPC allows; four of them wait at most 2.4 s together."""
+
+
+class PolicyMissing(Exception):
+    """A method of ours says nothing of who may call it."""
+
+
+def policies(*services: ServiceDescriptor) -> Mapping[str, MethodPolicy]:
+    """The policy of every method, by its full path; raises PolicyMissing."""
+    found = dict(OUTSIDE)
+    for service in services:
+        for method in service.methods:
+            policy = method.GetOptions().Extensions[options_pb2.policy]
+            roleless = policy.scope == options_pb2.SCOPE_STATION and not policy.role
+            if not policy.scope or not policy.retry or not policy.permission or roleless:
+                raise PolicyMissing(f"{method.full_name} has no complete (teppan.common.v1.policy) in its proto")
+            found[path(method)] = policy
+    return found
+
+
+def path(method: MethodDescriptor) -> str:
+    """As gRPC names a method on the wire."""
+    return f"/{method.containing_service.full_name}/{method.name}"
+
+
+def service_config(services: Sequence[ServiceDescriptor]) -> str:
+    """The gRPC service config (JSON) that a client of these services uses: deadlines and safe retries."""
+    configs = []
+    for service in services:
+        for method in service.methods:
+            policy = method.GetOptions().Extensions[options_pb2.policy]
+            config: dict[str, object] = {"name": [{"service": service.full_name, "method": method.name}]}
+            if policy.HasField("default_deadline"):
+                config["timeout"] = f"{policy.default_deadline.ToTimedelta().total_seconds():g}s"
+            if policy.retry != options_pb2.RETRY_CLASS_NONE:
+                config["retryPolicy"] = RETRY
+            configs.append(config)
+    return json.dumps({"methodConfig": configs})

@@ -1,0 +1,137 @@
+"""A server: listens, says whether it is ready, drains; and the work that runs beside it."""
+
+import asyncio
+import random
+import signal
+from collections.abc import Awaitable, Callable, Sequence
+
+import grpc
+import structlog
+from grpc_health.v1 import health, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from rpccommon.calls import Calls
+from rpccommon.client import KEEPALIVE_SECONDS, MESSAGE_BYTES_MAX
+from rpccommon.health import Health
+from rpccommon.listening import CannotListen, host_and_port
+
+__all__ = ["CannotListen", "Server", "run_workers", "until_signalled"]
+
+DRAIN_DELAY_SECONDS = 5.0
+GRACE_SECONDS = 10.0
+READY_SECONDS = 1.0
+READY_PATIENCE_SECONDS = 5.0
+WORKER_PAUSE_SECONDS = (0.1, 5.0)
+WORKER_STEADY_SECONDS = 30.0
+
+OPTIONS = (
+    ("grpc.so_reuseport", 0),  # else a second process shares the port, instead of failing
+    ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", int(KEEPALIVE_SECONDS * 800)),  # below what our clients send
+)
+
+log = structlog.get_logger()
+
+
+class Server:
+    """One gRPC server of a process."""
+
+    def __init__(
+        self, service: str, listen: str, calls: Calls, register: Sequence[Callable[[grpc.aio.Server], None]],
+        names: Sequence[str], ready: Callable[[], Awaitable[str | None]], *,
+        drain_seconds: float = DRAIN_DELAY_SECONDS, reflect: bool = True,
+    ) -> None:  # fmt: skip
+        """`names` are the full names of the services; `ready` gives the sentence why it is not ready, or None."""
+        self._service = service
+        self._listen = listen
+        self._calls = calls
+        self._register = register
+        self._names = names
+        self._ready = ready
+        self._drain_seconds = drain_seconds
+        self._reflect = reflect
+        self._health = Health(names)
+        self._state: str | None = "it has just started"
+
+    async def start(self) -> int:
+        """Listens, and says NOT_SERVING until it is ready; the port. Raises CannotListen."""
+        host_and_port(self._listen)
+        self._server = grpc.aio.server(interceptors=[self._calls], options=OPTIONS)
+        for register in self._register:
+            register(self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        if self._reflect:
+            reflection.enable_server_reflection([*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME], self._server)
+        try:
+            port = self._server.add_insecure_port(self._listen)
+        except RuntimeError as error:
+            raise CannotListen(f"{self._service} cannot listen on {self._listen}: the port is taken, or is not ours") from error
+        await self._server.start()
+        self._watching = asyncio.create_task(self._watch(), name=f"readiness of {self._service}")
+        log.info("listening", service=self._service, address=self._listen, port=port)
+        return port
+
+    async def stop(self) -> None:
+        """Says NOT_SERVING, goes on for a while, ends streams at their next message, refuses what is new, then stops."""
+        self._watching.cancel()
+        await asyncio.wait({self._watching})
+        await self._health.stop()
+        log.info("draining", service=self._service, seconds=self._drain_seconds)
+        await asyncio.sleep(self._drain_seconds)
+        self._calls.drain()
+        await self._server.stop(GRACE_SECONDS)
+        log.info("stopped", service=self._service)
+
+    async def _watch(self) -> None:
+        while True:
+            problem = await self._problem()
+            if problem != self._state:
+                log.info("readiness", service=self._service, serving=problem is None, why=problem)
+                await self._health.say(serving=problem is None)
+                self._state = problem
+            await asyncio.sleep(READY_SECONDS)
+
+    async def _problem(self) -> str | None:
+        try:
+            async with asyncio.timeout(READY_PATIENCE_SECONDS):
+                return await self._ready()
+        except TimeoutError:
+            return f"its own check took longer than {READY_PATIENCE_SECONDS:g} s"
+        except Exception as error:  # noqa: BLE001  # whatever it is: not ready, and the next look may find it mended
+            return f"its own check failed: {error!r}"
+
+
+async def until_signalled() -> None:
+    """Returns at the first SIGTERM or SIGINT; a second one ends the process as ever."""
+    loop, signalled = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, signalled.set)
+    await signalled.wait()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.remove_signal_handler(number)
+
+
+async def run_workers(*workers: Callable[[], Awaitable[None]]) -> None:
+    """Runs endless work, each piece again when it fails or ends, until this is cancelled; then all of it is."""
+    async with asyncio.TaskGroup() as group:
+        for worker in workers:
+            group.create_task(_forever(worker))
+
+
+async def _forever(worker: Callable[[], Awaitable[None]]) -> None:
+    name = getattr(worker, "__qualname__", repr(worker))
+    loop = asyncio.get_running_loop()
+    least, most = WORKER_PAUSE_SECONDS
+    pause = least
+    while True:
+        started = loop.time()
+        try:
+            await worker()
+            log.info("a worker ended, and begins again", worker=name)
+        except Exception:
+            log.exception("a worker failed, and begins again", worker=name)
+        pause = least if loop.time() - started > WORKER_STEADY_SECONDS else min(pause * 2, most)
+        await asyncio.sleep(random.uniform(0, pause))  # noqa: S311  # spreads restarts, guards nothing

@@ -1,0 +1,81 @@
+"""Faults on the wire: `google.rpc.Status` with ErrorInfo, every bad field, and when to try again."""
+
+from typing import cast
+
+import grpc
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.message import DecodeError
+from google.rpc import error_details_pb2, status_pb2
+
+from faults import Code, Fault, InvalidArgument, PeerUnavailable, Remembered
+
+DETAILS_KEY = "grpc-status-details-bin"
+INTERNAL = 13
+PEER_FAILS = frozenset({
+    grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED, grpc.StatusCode.UNKNOWN,
+    grpc.StatusCode.INTERNAL, grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED,
+})  # fmt: skip
+"""What says something of the peer, or of this service's own token, and nothing of the question: the caller cannot mend it."""
+
+
+def status_of(fault: Fault, *, service: str, call_id: str) -> status_pb2.Status:
+    """A fault as the caller gets it."""
+    status = status_pb2.Status(code=fault.code.value, message=fault.message)
+    _add(status, error_details_pb2.ErrorInfo(
+        reason=fault.reason, domain=f"{service}.teppan", metadata={**fault.metadata, "call_id": call_id}
+    ))  # fmt: skip
+    if isinstance(fault, InvalidArgument):
+        violations = [
+            error_details_pb2.BadRequest.FieldViolation(field=path, description=problem) for path, problem in fault.fields.items()
+        ]
+        _add(status, error_details_pb2.BadRequest(field_violations=violations))
+    if fault.retry_seconds is not None:
+        retry = error_details_pb2.RetryInfo()
+        retry.retry_delay.FromNanoseconds(int(fault.retry_seconds * 1e9))
+        _add(status, retry)
+    return status
+
+
+def status_of_bug(*, service: str, call_id: str) -> status_pb2.Status:
+    """A fault of ours: nothing but where to find it in the log."""
+    status = status_pb2.Status(code=INTERNAL, message=f"internal error, call {call_id}")
+    _add(status, error_details_pb2.ErrorInfo(reason="BUG", domain=f"{service}.teppan", metadata={"call_id": call_id}))
+    return status
+
+
+def fault_of(error: grpc.aio.AioRpcError, *, peer: str) -> Fault:
+    """What a peer's failure means to the one who asked it: PeerUnavailable, or what the peer refused."""
+    if error.code() in PEER_FAILS:
+        return PeerUnavailable(f"{peer} does not answer", peer=peer)
+    info, number = error_info(error), int(error.code().value[0])
+    if info is None or number not in {code.value for code in Code}:
+        return PeerUnavailable(f"{peer} answers {error.code().name} without a reason", peer=peer)
+    return Remembered(
+        code=Code(number),
+        reason=info.reason,
+        common=False,
+        message=error.details() or "",
+        metadata={key: value for key, value in info.metadata.items() if key != "call_id"},
+    )
+
+
+def error_info(error: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo | None:
+    """The ErrorInfo of a failed call, where it has one."""
+    details = [value for key, value in (error.trailing_metadata() or ()) if key == DETAILS_KEY]
+    if not details:
+        return None
+    try:
+        status = status_pb2.Status.FromString(cast("bytes", details[0]))
+    except DecodeError:
+        return None
+    info = error_details_pb2.ErrorInfo()
+    for detail in status.details:
+        if detail.Unpack(info):
+            return info
+    return None
+
+
+def _add(status: status_pb2.Status, detail: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest | error_details_pb2.RetryInfo) -> None:
+    packed = AnyMessage()
+    packed.Pack(detail)
+    status.details.append(packed)

@@ -1,0 +1,65 @@
+"""What a process tells of itself: one JSON line a call, and metrics for Prometheus."""
+
+import logging
+from collections.abc import Callable
+from typing import TextIO
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from structlog.typing import Processor
+
+from rpccommon.listening import CannotListen, host_and_port
+
+BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+TRACEBACKS = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
+"""Never with the values of variables: they hold what people sent."""
+
+
+def logging_to(stream: TextIO) -> None:
+    """Makes every line of the log a JSON object, those of libraries from WARNING on too."""
+    shared: list[Processor] = [structlog.processors.add_log_level, structlog.processors.TimeStamper(fmt="iso", utc=True)]
+    structlog.configure(
+        processors=[*shared, TRACEBACKS, structlog.processors.JSONRenderer()],
+        logger_factory=structlog.PrintLoggerFactory(stream),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                TRACEBACKS,
+                structlog.processors.JSONRenderer(),
+            ],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+
+
+class Telemetry:
+    """The metrics of one process: rate, errors and duration of each method."""
+
+    def __init__(self, service: str, registry: CollectorRegistry) -> None:
+        """A registry of its own for each server, so that several can live in one process (tests)."""
+        self.service = service
+        self.registry = registry
+        self.calls = Counter("rpc_calls_total", "Calls that ended, by code", ["method", "code"], registry=registry)
+        self.seconds = Histogram("rpc_duration_seconds", "How long calls took", ["method"], buckets=BUCKETS, registry=registry)
+        self.running = Gauge("rpc_in_flight", "Calls that are under way", ["method"], registry=registry)
+
+    def start_metrics(self, listen: str) -> Callable[[], None]:
+        """Serves the metrics over HTTP at `host:port`, in a thread; what it gives stops it. Raises CannotListen."""
+        host, port = host_and_port(listen)
+        try:
+            server, thread = start_http_server(port, addr=host, registry=self.registry)
+        except OSError as error:
+            raise CannotListen(f"metrics of {self.service}: cannot listen on {listen}: {error.strerror}") from error
+
+        def close() -> None:
+            server.shutdown()
+            server.server_close()
+            thread.join()
+
+        return close
