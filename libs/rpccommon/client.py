@@ -1,6 +1,6 @@
 """A way to another service: who calls, how long it may take, and what its failures mean here."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import grpc
@@ -56,7 +56,7 @@ class Peer:
         except grpc.aio.AioRpcError as error:
             raise fault_of(error, peer=self.name) from error
 
-    async def stream(self, method: Method, request: Any) -> AsyncIterator[Any]:
+    async def stream(self, method: Method, request: Any) -> AsyncGenerator[Any, None]:
         """What a streaming method sends, for as long as it does. Raises faults; a dead peer is noticed within 8 s."""
         self.assert_idle()
         call = method(request, metadata=self._metadata())

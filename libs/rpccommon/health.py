@@ -50,7 +50,7 @@ class Health(health_pb2_grpc.HealthServicer):
             async with self._changed:
                 await self._changed.wait_for(lambda: self._stopping or self._state(request.service) != told)
 
-    def _state(self, name: str) -> States.ServingStatus.ValueType:
+    def _state(self, name: str) -> Any:
         if name not in self._names:
             return States.SERVICE_UNKNOWN
         return States.SERVING if self._serving else States.NOT_SERVING
