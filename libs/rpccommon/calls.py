@@ -31,6 +31,8 @@ from rpccommon.status import DETAILS_KEY, status_of, status_of_bug
 from rpccommon.telemetry import Telemetry
 
 READER_PATIENCE_SECONDS = 60.0
+DEADLINE_SLACK_SECONDS = 0.05
+"""Who sets a deadline also cancels by it, a moment before it ends here."""
 CALL_ID_KEY = "x-call-id"
 CALL_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 CODES = {int(code.value[0]): code for code in grpc.StatusCode}
@@ -94,11 +96,11 @@ class Calls(grpc.aio.ServerInterceptor):
         self._idle = idle
         self._patience = reader_patience
         self._wrapped: dict[str, Any] = {}
-        self._draining = False
+        self.draining = False
 
     def drain(self) -> None:
         """From now on streams end after the message they are at, as resumable: never as if they were complete."""
-        self._draining = True
+        self.draining = True
 
     async def intercept_service(self, continuation: Any, details: Any) -> Any:
         """The handler of a method, with everything around it; made once for each method."""
@@ -111,8 +113,6 @@ class Calls(grpc.aio.ServerInterceptor):
 
     def _wrap(self, method: str, handler: Any) -> Any:
         policy = self._policies[method]
-        if handler.request_streaming:
-            raise TypeError(f"{method} streams requests: no method of ours does, and nothing here bounds it")
 
         async def unary(request: Message, context: Context) -> Any:
             async with self._around(method, policy, context) as call:
@@ -164,7 +164,7 @@ class Calls(grpc.aio.ServerInterceptor):
         try:
             yield
         except asyncio.CancelledError:
-            late = call.deadline is not None and time.monotonic() >= call.deadline
+            late = call.deadline is not None and time.monotonic() >= call.deadline - DEADLINE_SLACK_SECONDS
             call.code = "DEADLINE_EXCEEDED" if late else "CANCELLED"
             raise
         finally:
@@ -200,7 +200,7 @@ class Calls(grpc.aio.ServerInterceptor):
                     message = await anext(messages, None)
                 if message is None:
                     return
-                if self._draining:
+                if self.draining:
                     raise ServerStopping("this process stops; resume the stream")
                 self._idle()
                 try:

@@ -28,6 +28,8 @@ def policies(*services: ServiceDescriptor) -> Mapping[str, MethodPolicy]:
     for service in services:
         for method in service.methods:
             policy = method.GetOptions().Extensions[options_pb2.policy]
+            if method.client_streaming:
+                raise PolicyMissing(f"{method.full_name} streams requests, which nothing here would bound")
             roleless = policy.scope == options_pb2.SCOPE_STATION and not policy.role
             if not policy.scope or not policy.retry or not policy.permission or roleless:
                 raise PolicyMissing(f"{method.full_name} has no complete (teppan.common.v1.policy) in its proto")

@@ -1,0 +1,350 @@
+"""What stands around every call, over a real socket."""
+
+import asyncio
+import io
+import json
+import logging
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+from uuid import UUID
+
+import grpc
+import pytest
+import structlog
+from google.protobuf.message import Message
+from google.rpc import code_pb2
+from teppan.bookings.v1 import bookings_pb2, bookings_pb2_grpc
+from teppan.common.v1 import options_pb2
+from teppan.identity.v1 import tokens_pb2, tokens_pb2_grpc
+
+from callers import Kind
+from faults import FeedStale, NotFound
+from rpccommon.calls import call_id, caller, deadline_left
+from rpccommon.telemetry import logging_to
+from tests.unit.rpc_stage import OTHER_STATION, STATION, USER, Stage, bearer, details, stage, user
+
+BOOKING = "019a0000-0000-7000-8000-0000000000b0"
+GET = bookings_pb2.GetBookingRequest(station_id=str(STATION), booking_id=BOOKING)
+CANCEL = bookings_pb2.CancelBookingRequest(station_id=str(STATION), booking_id=BOOKING, request_id=BOOKING)
+LIST = bookings_pb2.ListBookingsRequest(station_id=str(STATION))
+VIEWER = bearer(user(station=options_pb2.ROLE_VIEWER))
+GET_PATH = "/teppan.bookings.v1.BookingsService/GetBooking"
+LIST_PATH = "/teppan.bookings.v1.BookingsService/ListBookings"
+
+
+class BookingNotFound(NotFound):
+    """A fault of a service's own."""
+
+    reason = "BOOKING_NOT_FOUND"
+
+
+class Bookings(bookings_pb2_grpc.BookingsServiceServicer):
+    """Does what a test wants."""
+
+    def __init__(self) -> None:
+        self.fault: BaseException | None = None
+        self.seconds = 0.0
+        self.pages = 3
+        self.page = bookings_pb2.ListBookingsResponse(next_page_token="more")
+        self.after_page: Any = None
+        self.calls: list[Any] = []
+        self.ended = asyncio.Event()
+
+    async def GetBooking(self, request: Message, context: Any) -> bookings_pb2.GetBookingResponse:
+        self.calls.append((caller(), call_id(), deadline_left()))
+        try:
+            await asyncio.sleep(self.seconds)
+        finally:
+            self.ended.set()
+        if self.fault:
+            raise self.fault
+        return bookings_pb2.GetBookingResponse()
+
+    CancelBooking = GetBooking
+
+    async def ListBookings(self, request: Message, context: Any) -> AsyncIterator[bookings_pb2.ListBookingsResponse]:
+        self.calls.append((caller(), call_id(), deadline_left()))
+        try:
+            for _ in range(self.pages):
+                yield self.page
+                if self.after_page:
+                    await self.after_page()
+            if self.fault:
+                raise self.fault
+        finally:
+            self.ended.set()
+
+
+@pytest.fixture
+def bookings() -> Bookings:
+    return Bookings()
+
+
+@pytest.fixture
+async def on(bookings: Bookings) -> AsyncIterator[Stage]:
+    async with stage(bookings) as running:
+        yield running
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
+    """What is logged: lines of JSON."""
+    stream, handlers, level = io.StringIO(), logging.root.handlers[:], logging.root.level
+    logging_to(stream)
+    monkeypatch.setattr("rpccommon.calls.log", structlog.get_logger())  # the one before may remember another stream
+    yield stream
+    structlog.reset_defaults()
+    logging.root.handlers[:] = handlers
+    logging.root.setLevel(level)
+
+
+async def failure(call: Any) -> grpc.aio.AioRpcError:
+    """The error that a call ends with."""
+    with pytest.raises(grpc.aio.AioRpcError) as failed:
+        if hasattr(call, "__aiter__"):
+            async for _ in call:
+                pass
+        else:
+            await call
+    return failed.value
+
+
+def lines(log: io.StringIO, event: str = "call") -> list[dict[str, Any]]:
+    """The lines of one kind."""
+    return [line for line in map(json.loads, log.getvalue().splitlines()) if line["event"] == event]
+
+
+async def test_the_handler_knows_its_caller_its_call_and_its_deadline(on: Stage, bookings: Bookings) -> None:
+    call = on.bookings.GetBooking(GET, metadata=(*VIEWER, ("x-call-id", "abc-1")))
+    await call
+    [(who, its_id, left)] = bookings.calls
+    assert (who.kind, who.user_id, its_id) == (Kind.USER, USER, "abc-1")
+    assert 4 < left <= 5, "the method's default, where the caller sets none"
+    assert (await call.trailing_metadata())["x-call-id"] == "abc-1"
+
+
+@pytest.mark.parametrize("given", ["", "a b", "x" * 65, "a;drop", "ü"])
+async def test_a_call_id_that_is_no_token_is_replaced(on: Stage, bookings: Bookings, given: str) -> None:
+    if given.isascii():
+        await on.bookings.GetBooking(GET, metadata=(*VIEWER, ("x-call-id", given)))
+    else:
+        await on.bookings.GetBooking(GET, metadata=VIEWER)
+    assert UUID(bookings.calls[0][1])
+
+
+async def test_the_deadline_is_the_shorter_of_the_callers_and_the_methods(on: Stage, bookings: Bookings) -> None:
+    for asked in (2, 60):
+        await on.bookings.GetBooking(GET, metadata=VIEWER, timeout=asked)
+    assert 1 < bookings.calls[0][2] <= 2.1
+    assert 4 < bookings.calls[1][2] <= 5
+
+
+async def test_a_call_ends_at_its_deadline_on_the_server_too(on: Stage, bookings: Bookings, log: io.StringIO) -> None:
+    bookings.seconds = 30
+    started = time.monotonic()
+    error = await failure(on.bookings.GetBooking(GET, metadata=VIEWER, timeout=0.3))
+    assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    async with asyncio.timeout(2):
+        await bookings.ended.wait()
+        while not lines(log):
+            await asyncio.sleep(0.01)
+    assert time.monotonic() - started < 2
+    assert lines(log)[0]["code"] == "DEADLINE_EXCEEDED"
+
+
+async def test_the_methods_deadline_ends_a_call_whose_caller_would_wait(
+    on: Stage, bookings: Bookings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rpccommon.calls._deadline_of", lambda *_: time.monotonic() + 0.2)
+    bookings.seconds = 30
+    error = await failure(on.bookings.GetBooking(GET, metadata=VIEWER, timeout=20))
+    assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert details(error)[0].reason == "DEADLINE_EXCEEDED"
+    assert bookings.ended.is_set()
+
+
+async def test_a_timeout_of_the_handlers_own_is_no_deadline_but_a_bug(on: Stage, bookings: Bookings) -> None:
+    bookings.fault = TimeoutError()
+    assert (await failure(on.bookings.GetBooking(GET, metadata=VIEWER))).code() is grpc.StatusCode.INTERNAL
+
+
+@pytest.mark.parametrize("method", ["GetBooking", "ListBookings"])
+async def test_a_fault_travels_whole(on: Stage, bookings: Bookings, method: str) -> None:
+    bookings.fault = BookingNotFound("there is no such booking", booking_id=BOOKING)
+    request = GET if method == "GetBooking" else LIST
+    error = await failure(getattr(on.bookings, method)(request, metadata=(*VIEWER, ("x-call-id", "c1"))))
+    info, _, retry = details(error)
+    assert (error.code(), error.details()) == (grpc.StatusCode.NOT_FOUND, "there is no such booking")
+    assert (info.reason, info.domain, dict(info.metadata)) == (
+        "BOOKING_NOT_FOUND", "test.teppan", {"booking_id": BOOKING, "call_id": "c1"},
+    )  # fmt: skip
+    assert retry == -1
+
+
+@pytest.mark.parametrize("method", ["GetBooking", "ListBookings"])
+async def test_a_bug_says_nothing_but_where_to_look(on: Stage, bookings: Bookings, log: io.StringIO, method: str) -> None:
+    bookings.fault = RuntimeError("secret: ann@example.org")
+    request = GET if method == "GetBooking" else LIST
+    error = await failure(getattr(on.bookings, method)(request, metadata=(*VIEWER, ("x-call-id", "c1"))))
+    info = details(error)[0]
+    assert (error.code(), error.details()) == (grpc.StatusCode.INTERNAL, "internal error, call c1")
+    assert (info.reason, dict(info.metadata)) == ("BUG", {"call_id": "c1"})
+    assert "secret" not in str(error.trailing_metadata())
+    assert [line["call_id"] for line in lines(log, "a call failed")] == ["c1"]
+    assert "RuntimeError" in log.getvalue()
+
+
+async def test_the_log_has_one_line_a_call_and_nothing_that_was_sent(on: Stage, bookings: Bookings, log: io.StringIO) -> None:
+    await on.bookings.GetBooking(GET, metadata=(*VIEWER, ("x-call-id", "c1")))
+    bookings.fault = RuntimeError()
+    await failure(on.bookings.GetBooking(GET, metadata=(*VIEWER, ("x-secret", "whisper"))))
+    first, second = lines(log)
+    assert {key: first[key] for key in ("method", "code", "reason", "caller", "tenant", "call_id", "messages")} == {
+        "method": GET_PATH, "code": "OK", "reason": "", "caller": f"user:{USER}", "tenant": str(STATION), "call_id": "c1", "messages": 1,
+    }  # fmt: skip
+    assert first["duration_ms"] > 0
+    assert (second["code"], second["reason"]) == ("INTERNAL", "BUG")
+    token = VIEWER[0][1].removeprefix("Bearer ")
+    for secret in ("whisper", BOOKING, token, token.split(".")[1]):
+        assert secret not in log.getvalue()
+
+
+async def test_calls_are_counted_by_method_and_code(on: Stage, bookings: Bookings) -> None:
+    await on.bookings.GetBooking(GET, metadata=VIEWER)
+    await failure(on.bookings.GetBooking(GET))
+    counts = {code: on.registry.get_sample_value("rpc_calls_total", {"method": GET_PATH, "code": code}) for code in ("OK", "UNAUTHENTICATED")}
+    assert counts == {"OK": 1, "UNAUTHENTICATED": 1}
+    assert on.registry.get_sample_value("rpc_duration_seconds_count", {"method": GET_PATH}) == 2
+    assert on.registry.get_sample_value("rpc_in_flight", {"method": GET_PATH}) == 0
+
+
+async def test_every_bad_field_is_named_at_once(on: Stage, bookings: Bookings) -> None:
+    request = bookings_pb2.ListBookingsRequest(station_id=str(STATION), states=[1, 99], page_size=-1, page_limit=-1)  # type: ignore[list-item]  # 99 is no state
+    error = await failure(on.bookings.ListBookings(request, metadata=VIEWER))
+    info, bad, _ = details(error)
+    assert (error.code(), info.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "FIELDS_INVALID")
+    assert [violation.field for violation in bad.field_violations] == ["states[1]", "page_size", "page_limit"]
+    assert all(violation.description for violation in bad.field_violations)
+    assert not bookings.calls
+
+
+async def test_permission_is_decided_before_shape_and_shape_before_a_station_that_is_no_uuid(on: Stage) -> None:
+    nobody = bearer(user(other=options_pb2.ROLE_ADMIN))
+    bad = bookings_pb2.GetBookingRequest(station_id=str(STATION), booking_id="x")
+    assert (await failure(on.bookings.GetBooking(bad))).code() is grpc.StatusCode.UNAUTHENTICATED
+    assert (await failure(on.bookings.GetBooking(bad, metadata=nobody))).code() is grpc.StatusCode.PERMISSION_DENIED
+    worse = bookings_pb2.GetBookingRequest(station_id="y", booking_id="x")
+    error = await failure(on.bookings.GetBooking(worse, metadata=nobody))
+    assert [violation.field for violation in details(error)[1].field_violations] == ["station_id", "booking_id"]
+
+
+async def test_a_foreign_station_and_one_that_never_was_get_the_same_answer(on: Stage) -> None:
+    answers = set()
+    for station in (OTHER_STATION, UUID(int=7)):
+        request = bookings_pb2.GetBookingRequest(station_id=str(station), booking_id=BOOKING)
+        error = await failure(on.bookings.GetBooking(request, metadata=(*VIEWER, ("x-call-id", "c"))))
+        info = details(error)[0]
+        answers.add((error.code(), error.details(), info.reason, str(info.metadata)))
+    assert len(answers) == 1
+    assert next(iter(answers))[0] is grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_a_stale_service_answers_no_user_but_services_and_what_is_public(bookings: Bookings) -> None:
+    def stale() -> None:
+        raise FeedStale("not heard from identity", feed="identity")
+
+    class Tokens(tokens_pb2_grpc.TokensServiceServicer):
+        async def GetKeys(self, request: Message, context: Any) -> tokens_pb2.GetKeysResponse:
+            return tokens_pb2.GetKeysResponse(jwks_json="{}")
+
+    async with stage(bookings, Tokens(), fresh=stale) as on:
+        error = await failure(on.bookings.GetBooking(GET, metadata=VIEWER))
+        info, _, retry = details(error)
+        assert (error.code(), info.reason, retry) == (grpc.StatusCode.UNAVAILABLE, "FEED_STALE", 1.0)
+        keys = await on.peer.call(tokens_pb2_grpc.TokensServiceStub(on.peer.channel).GetKeys, tokens_pb2.GetKeysRequest(), timeout=2)
+        assert keys.jwks_json == "{}"
+        denied = bookings_pb2.GetBookingRequest(station_id=str(OTHER_STATION), booking_id=BOOKING)
+        assert (await failure(on.bookings.GetBooking(denied, metadata=VIEWER))).code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_a_refused_call_reaches_no_handler(on: Stage, bookings: Bookings) -> None:
+    for call in (on.bookings.CancelBooking(CANCEL, metadata=VIEWER), on.bookings.CancelBooking(CANCEL), on.bookings.ListBookings(LIST)):
+        await failure(call)
+    assert not bookings.calls
+
+
+async def test_a_stream_sends_every_page(on: Stage, bookings: Bookings, log: io.StringIO) -> None:
+    assert len([page async for page in on.bookings.ListBookings(LIST, metadata=VIEWER)]) == 3
+    assert [(line["code"], line["messages"]) for line in lines(log)] == [("OK", 3)]
+
+
+async def test_no_page_is_sent_while_a_connection_is_held(on: Stage, bookings: Bookings) -> None:
+    async def hold() -> None:
+        on.held.append("a connection")
+
+    bookings.after_page = hold
+    got = []
+    with pytest.raises(grpc.aio.AioRpcError) as failed:
+        async for page in on.bookings.ListBookings(LIST, metadata=VIEWER):
+            got.append(page)  # noqa: PERF401  # what came before the failure counts
+    assert failed.value.code() is grpc.StatusCode.INTERNAL
+    assert len(got) == 1
+
+
+async def test_a_reader_that_takes_nothing_is_let_go(bookings: Bookings, log: io.StringIO) -> None:
+    bookings.pages, bookings.page = 100, bookings_pb2.ListBookingsResponse(next_page_token="x" * 100_000)
+    async with stage(bookings, patience=0.2) as on:
+        call = on.bookings.ListBookings(LIST, metadata=VIEWER)
+        await anext(aiter(call))
+        async with asyncio.timeout(5):
+            await bookings.ended.wait()  # what the handler held is free, however long the reader sleeps
+            while not lines(log):
+                await asyncio.sleep(0.01)
+        assert lines(log)[0]["reason"] == "READER_TOO_SLOW"
+        error = await failure(call)
+        assert (error.code(), details(error)[0].reason) == (grpc.StatusCode.UNAVAILABLE, "READER_TOO_SLOW")
+
+
+async def test_a_reader_that_leaves_ends_the_handler(on: Stage, bookings: Bookings, log: io.StringIO) -> None:
+    bookings.after_page = asyncio.Event().wait
+    call = on.bookings.ListBookings(LIST, metadata=VIEWER)
+    await anext(aiter(call))
+    call.cancel()
+    async with asyncio.timeout(5):
+        await bookings.ended.wait()
+        while not lines(log):
+            await asyncio.sleep(0.01)
+    assert lines(log)[0]["code"] == "CANCELLED"
+
+
+async def test_a_stream_that_a_stopping_server_ends_does_not_look_complete(on: Stage, bookings: Bookings) -> None:
+    go_on = asyncio.Event()
+    bookings.after_page = go_on.wait
+    call = on.bookings.ListBookings(LIST, metadata=VIEWER)
+    await anext(aiter(call))
+    stopping = asyncio.create_task(on.server.stop())
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        while not on.calls.draining:
+            await asyncio.sleep(0.01)
+        go_on.set()
+        error = await failure(call)
+        await stopping
+    assert (error.code(), details(error)[0].reason) == (grpc.StatusCode.UNAVAILABLE, "SERVER_STOPPING")
+    assert details(error)[2] > 0
+
+
+async def test_a_call_under_way_outlives_the_drain(on: Stage, bookings: Bookings) -> None:
+    bookings.seconds = 0.5
+    call = asyncio.ensure_future(on.bookings.GetBooking(GET, metadata=VIEWER))
+    while not bookings.calls:
+        await asyncio.sleep(0.01)
+    await on.server.stop()
+    assert await call == bookings_pb2.GetBookingResponse()
+
+
+def test_the_codes_of_faults_are_those_of_google() -> None:
+    for name, number in code_pb2.Code.items():
+        status = getattr(grpc.StatusCode, name)
+        assert status.value[0] == number
