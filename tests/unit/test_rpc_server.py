@@ -1,0 +1,278 @@
+"""The server's life, its health, the work beside it, and the way to a peer."""
+
+import asyncio
+import io
+import json
+import logging
+import os
+import signal
+import socket
+import time
+import urllib.request
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import pytest
+import structlog
+from google.protobuf.message import Message
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from prometheus_client import CollectorRegistry
+from teppan.bookings.v1 import bookings_pb2, bookings_pb2_grpc
+from teppan.common.v1 import references_pb2, references_pb2_grpc
+
+from callers import Kind
+from faults import DeadlineExceeded, PeerUnavailable
+from rpccommon.auth import ServiceToken
+from rpccommon.calls import Calls, call_id, caller, deadline_left
+from rpccommon.client import Peer
+from rpccommon.policies import policies, service_config
+from rpccommon.server import CannotListen, Server, run_workers, until_signalled
+from rpccommon.telemetry import Telemetry, logging_to
+from tests.unit.rpc_stage import SERVICE_KEY, SERVICES, STATION, Stage, bearer, now, ready, stage, user, verifier
+
+SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
+QUESTION = references_pb2.CheckReferencesRequest(type="identity.Station", items=[references_pb2.ReferenceItem(id=str(STATION))])
+GET = bookings_pb2.GetBookingRequest(station_id=str(STATION), booking_id=str(STATION))
+
+
+def server(listen: str = "127.0.0.1:0", readiness: Any = ready) -> Server:
+    """One that serves nothing but its health."""
+    calls = Calls("test", policies(*SERVICES), verifier(), Telemetry("test", CollectorRegistry()))
+    return Server("test", listen, calls, [], ["teppan.bookings.v1.BookingsService"], readiness, drain_seconds=0)
+
+
+def peer(port: int) -> Peer:
+    """A way to whatever listens there."""
+    return Peer("test", f"127.0.0.1:{port}", ServiceToken("bookings", SERVICE_KEY, now), service_config(SERVICES), lambda: None)
+
+
+async def test_a_taken_port_is_an_error_that_names_it() -> None:
+    first = server()
+    port = await first.start()
+    with pytest.raises(CannotListen, match=f"127.0.0.1:{port}"):
+        await server(f"127.0.0.1:{port}").start()
+    await first.stop()
+    again = server(f"127.0.0.1:{port}")
+    assert await again.start() == port
+    await again.stop()
+
+
+@pytest.mark.parametrize("listen", ["50051", ":50051", "localhost:", "localhost:http"])
+async def test_an_address_that_is_none_is_an_error_that_names_it(listen: str) -> None:
+    with pytest.raises(CannotListen, match=listen):
+        await server(listen).start()
+
+
+async def test_health_follows_readiness_and_watchers_are_told_until_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rpccommon.server.READY_SECONDS", 0.01)
+    problem: list[Any] = ["the database does not answer"]
+
+    async def readiness() -> str | None:
+        if isinstance(problem[0], Exception):
+            raise problem[0]
+        return problem[0]
+
+    running = server(readiness=readiness)
+    port = await running.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel, asyncio.timeout(5):
+        stub = health_pb2_grpc.HealthStub(channel)
+        states = [aiter(stub.Watch(health_pb2.HealthCheckRequest(service=name))) for name in ("", "teppan.bookings.v1.BookingsService")]
+        for change, expected in (
+            ("the database does not answer", NOT_SERVING), (None, SERVING), (OSError("gone"), NOT_SERVING), (None, SERVING),
+        ):  # fmt: skip
+            problem[0] = change
+            for state in states:
+                assert (await anext(state)).status == expected
+            assert (await stub.Check(health_pb2.HealthCheckRequest())).status == expected
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            await stub.Check(health_pb2.HealthCheckRequest(service="none.such"))
+        assert failed.value.code() is grpc.StatusCode.NOT_FOUND
+        stopping = asyncio.create_task(running.stop())
+        for state in states:
+            assert [answer.status async for answer in state] == [NOT_SERVING]
+        await stopping
+
+
+async def test_reflection_names_the_services() -> None:
+    running = server()
+    port = await running.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        call = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(
+            iter([reflection_pb2.ServerReflectionRequest(list_services="")])
+        )
+        [answer] = [answer async for answer in call]
+        assert "teppan.bookings.v1.BookingsService" in {service.name for service in answer.list_services_response.service}
+    await running.stop()
+
+
+async def test_a_signal_ends_the_wait() -> None:
+    waiting = asyncio.create_task(until_signalled())
+    await asyncio.sleep(0)
+    os.kill(os.getpid(), signal.SIGTERM)
+    async with asyncio.timeout(5):
+        await waiting
+
+
+async def test_workers_begin_again_and_end_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rpccommon.server.WORKER_PAUSE_SECONDS", (0.001, 0.001))
+    runs = {"fails": 0, "ends": 0, "goes on": 0}
+    enough = asyncio.Event()
+
+    async def fails() -> None:
+        runs["fails"] += 1
+        if runs["fails"] > 3:
+            enough.set()
+        raise ValueError("a worker's own trouble")
+
+    async def ends() -> None:
+        runs["ends"] += 1
+
+    async def goes_on() -> None:
+        runs["goes on"] += 1
+        try:
+            await asyncio.Event().wait()
+        finally:
+            runs["goes on"] += 10
+
+    running = asyncio.create_task(run_workers(fails, ends, goes_on))
+    async with asyncio.timeout(5):
+        await enough.wait()
+    running.cancel()
+    await asyncio.wait({running})
+    assert running.cancelled()
+    assert runs["goes on"] == 11, "one failing does not touch another, and the end reaches all"
+    assert runs["ends"] > 1
+
+
+class References(references_pb2_grpc.ReferencesServiceServicer):
+    """Notes how it is called."""
+
+    def __init__(self) -> None:
+        self.calls: list[Any] = []
+
+    async def CheckReferences(self, request: Message, context: Any) -> references_pb2.CheckReferencesResponse:
+        self.calls.append((caller(), call_id(), deadline_left()))
+        return references_pb2.CheckReferencesResponse()
+
+
+class Bookings(bookings_pb2_grpc.BookingsServiceServicer):
+    """Asks a peer in turn."""
+
+    def __init__(self) -> None:
+        self.peer: Peer | None = None
+
+    async def GetBooking(self, request: Message, context: Any) -> bookings_pb2.GetBookingResponse:
+        assert self.peer
+        await self.peer.call(references_pb2_grpc.ReferencesServiceStub(self.peer.channel).CheckReferences, QUESTION, timeout=60)
+        return bookings_pb2.GetBookingResponse()
+
+
+@pytest.fixture
+def references() -> References:
+    return References()
+
+
+@pytest.fixture
+async def on(references: References) -> AsyncIterator[Stage]:
+    bookings = Bookings()
+    async with stage(references, bookings) as running:
+        bookings.peer = running.peer
+        yield running
+
+
+async def test_a_call_to_a_peer_goes_on_in_the_services_name_under_the_same_id_within_the_deadline(
+    on: Stage, references: References
+) -> None:
+    viewer = bearer(user(station=1))
+    await on.bookings.GetBooking(GET, metadata=(*viewer, ("x-call-id", "c1")), timeout=1)
+    [(who, its_id, left)] = references.calls
+    assert (who.kind, who.subject, its_id) == (Kind.SERVICE, "bookings", "c1")
+    assert left < 1
+
+
+async def test_no_peer_is_asked_while_a_connection_is_held(on: Stage, references: References) -> None:
+    on.held.append("a connection")
+    stub = references_pb2_grpc.ReferencesServiceStub(on.peer.channel)
+    with pytest.raises(AssertionError):
+        await on.peer.call(stub.CheckReferences, QUESTION, timeout=1)
+    with pytest.raises(AssertionError):
+        await anext(on.peer.stream(on.bookings.ListBookings, bookings_pb2.ListBookingsRequest()))
+    assert not references.calls
+
+
+async def test_no_peer_is_asked_when_no_time_is_left(on: Stage, references: References, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rpccommon.client.deadline_left", lambda: 0.01)
+    with pytest.raises(DeadlineExceeded):
+        await on.peer.call(references_pb2_grpc.ReferencesServiceStub(on.peer.channel).CheckReferences, QUESTION, timeout=1)
+    assert not references.calls
+
+
+async def test_a_peer_that_is_down_is_noticed_at_once_and_found_again_soon() -> None:
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        port = reserved.getsockname()[1]
+    way = peer(port)
+    stub = health_pb2_grpc.HealthStub(way.channel)
+    for _ in range(3):
+        started = time.monotonic()
+        with pytest.raises(PeerUnavailable):
+            await way.call(stub.Check, health_pb2.HealthCheckRequest(), timeout=10)
+        assert time.monotonic() - started < 0.5
+    running = server(f"127.0.0.1:{port}")
+    await running.start()
+    async with asyncio.timeout(5):
+        while True:
+            try:
+                await way.call(stub.Check, health_pb2.HealthCheckRequest(), timeout=1)
+                break
+            except PeerUnavailable:
+                await asyncio.sleep(0.05)
+    await way.close()
+    await running.stop()
+
+
+async def test_a_peer_that_accepts_and_says_nothing_ends_with_the_timeout() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        way = peer(silent.getsockname()[1])
+        started = time.monotonic()
+        with pytest.raises(PeerUnavailable):
+            await way.call(health_pb2_grpc.HealthStub(way.channel).Check, health_pb2.HealthCheckRequest(), timeout=0.3)
+        assert time.monotonic() - started < 2
+        await way.close()
+
+
+def test_metrics_are_served_and_end() -> None:
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{reserved.getsockname()[1]}"
+    telemetry = Telemetry("test", CollectorRegistry())
+    telemetry.calls.labels("/a/b", "OK").inc()
+    close = telemetry.start_metrics(address)
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=5) as answer:
+        assert b'rpc_calls_total{code="OK",method="/a/b"} 1.0' in answer.read()
+    with pytest.raises(CannotListen, match=address):
+        Telemetry("test", CollectorRegistry()).start_metrics(address)
+    close()
+    with pytest.raises(OSError, match="refused"):
+        urllib.request.urlopen(f"http://{address}/metrics", timeout=5)
+
+
+def test_the_log_is_json_without_the_values_of_variables() -> None:
+    stream, handlers, level = io.StringIO(), logging.root.handlers[:], logging.root.level
+    logging_to(stream)
+    password = "correct horse"  # noqa: S105  # what must not be seen
+    try:
+        raise ValueError("broken")
+    except ValueError:
+        structlog.get_logger().exception("it failed")
+        logging.getLogger("grpc").exception("it failed there too %d", len(password))
+    logging.getLogger("grpc").info("not so important")
+    structlog.reset_defaults()
+    logging.root.handlers[:] = handlers
+    logging.root.setLevel(level)
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [(line["event"], line["level"]) for line in lines] == [("it failed", "error"), ("it failed there too 13", "error")]
+    assert all(line["exception"][0]["exc_type"] == "ValueError" and line["timestamp"] for line in lines)
+    assert password not in stream.getvalue()
