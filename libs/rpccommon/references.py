@@ -97,6 +97,11 @@ class Checker:
         self._absent: OrderedDict[_Question, tuple[Answer, datetime]] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
 
+    @property
+    def waiting(self) -> int:
+        """How many questions have no answer yet."""
+        return len(self._asked)
+
     async def check(self, type: str, items: Sequence[Item]) -> Sequence[Answer]:
         """Answers each item in order. Raises faults; who is cancelled meanwhile cancels nobody else."""
         self._peer.assert_idle()
