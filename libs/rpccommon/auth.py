@@ -223,7 +223,9 @@ def _caller(issuer: str, kid: str, claims: Mapping[str, Any]) -> Caller:
 def permit(policy: MethodPolicy, caller: Caller, tenants: Sequence[UUID]) -> None:
     """Raises PermissionDenied; whether a tenant exists is not said, nor looked at."""
     if not _permitted(policy, caller, tenants):
-        raise PermissionDenied(f"this needs the permission {policy.permission}, or there is no such station", permission=policy.permission)
+        raise PermissionDenied(
+            f"this needs the permission {policy.permission}, or there is no such station", permission=policy.permission
+        )
 
 
 def _permitted(policy: MethodPolicy, caller: Caller, tenants: Sequence[UUID]) -> bool:

@@ -41,14 +41,14 @@ class Health(health_pb2_grpc.HealthServicer):
         """The state of one service, and every other one that it gets."""
         told = None
         while True:
-            if (state := self._state(request.service)) != told:
-                yield States(status=state)
-                told = state
-                continue
-            if self._stopping:
+            if told != (told := self._state(request.service)):
+                yield States(status=told)
+            elif self._stopping:
                 return
-            async with self._changed:
-                await self._changed.wait_for(lambda: self._stopping or self._state(request.service) != told)
+            else:
+                async with self._changed:
+                    while told == self._state(request.service) and not self._stopping:
+                        await self._changed.wait()
 
     def _state(self, name: str) -> Any:
         if name not in self._names:

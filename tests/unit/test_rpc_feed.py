@@ -125,10 +125,14 @@ async def on(feed: Feed) -> AsyncIterator[Stage]:
 
 def messages(on: Stage, **request: Any) -> Any:
     """The messages of a stream."""
-    return on.peer.stream(events_pb2_grpc.EventsServiceStub(on.peer.channel).StreamEvents, events_pb2.StreamEventsRequest(**request))
+    return on.peer.stream(
+        events_pb2_grpc.EventsServiceStub(on.peer.channel).StreamEvents, events_pb2.StreamEventsRequest(**request)
+    )
 
 
-async def until(stream: Any, done: Callable[[list[events_pb2.StreamEventsResponse]], bool]) -> list[events_pb2.StreamEventsResponse]:
+async def until(
+    stream: Any, done: Callable[[list[events_pb2.StreamEventsResponse]], bool]
+) -> list[events_pb2.StreamEventsResponse]:
     """Reads until it is enough."""
     got: list[events_pb2.StreamEventsResponse] = []
     async with asyncio.timeout(10):
@@ -159,7 +163,12 @@ async def test_every_event_comes_once_in_order_whole(on: Stage, feed: Feed) -> N
     assert (event.event_id, event.type, event.entity_id, event.station_id) == (
         str(stored.event_id), stored.type, str(stored.entity_id), str(STATION),
     )  # fmt: skip
-    assert (event.epoch, event.version, event.referent_state, event.publish_time.ToDatetime(UTC)) == (str(EPOCH), 1, 2, stored.publish_time)
+    assert (event.epoch, event.version, event.referent_state, event.publish_time.ToDatetime(UTC)) == (
+        str(EPOCH),
+        1,
+        2,
+        stored.publish_time,
+    )
     assert event.payload.SerializeToString() == stored.payload
 
 
@@ -189,7 +198,9 @@ async def test_an_empty_feed_says_at_once_that_it_is_complete_and_goes_on_saying
     ] * 4
 
 
-async def test_heartbeats_move_the_cursor_past_what_was_not_wanted(on: Stage, feed: Feed, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_heartbeats_move_the_cursor_past_what_was_not_wanted(
+    on: Stage, feed: Feed, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("rpccommon.feed.HEARTBEAT_SECONDS", 0.05)
     feed.fill(3, type="identity.User", station_id=None)
     feed.fill(1, station_id=OTHER_STATION)
@@ -252,7 +263,9 @@ async def test_a_gap_is_an_error_and_not_skipped(on: Stage, feed: Feed) -> None:
         await until(messages(on, after_cursor=cursor), lambda _: False)
 
 
-@pytest.mark.parametrize("cursor", ["x", TOKENS.sign("page", {"epoch": str(EPOCH), "position": 1}), Tokens(b"o" * 32, now).sign("cursor", {})])
+@pytest.mark.parametrize(
+    "cursor", ["x", TOKENS.sign("page", {"epoch": str(EPOCH), "position": 1}), Tokens(b"o" * 32, now).sign("cursor", {})]
+)
 async def test_a_cursor_of_something_else_is_invalid(on: Stage, cursor: str) -> None:
     call = events_pb2_grpc.EventsServiceStub(on.peer.channel).StreamEvents(
         events_pb2.StreamEventsRequest(after_cursor=cursor),
@@ -327,7 +340,11 @@ async def test_a_consumer_applies_everything_once_although_it_fails_in_between(o
     assert [start[0] for start in feed.starts] == [None, (EPOCH, 500)]
     assert inbox.steps[:6] == ["cursor", "begin", "apply", "apply", "cursor", "begin"]
     last = inbox.batches[-1]
-    assert (last.head, last.position, last.complete_until) == ((EPOCH, 1401), (EPOCH, 1401), START + timedelta(seconds=1401, milliseconds=500))
+    assert (last.head, last.position, last.complete_until) == (
+        (EPOCH, 1401),
+        (EPOCH, 1401),
+        START + timedelta(seconds=1401, milliseconds=500),
+    )
 
 
 async def test_a_consumer_outlives_its_peer_and_goes_on_from_its_cursor(

@@ -86,7 +86,11 @@ def ids(*numbers: int) -> list[tuple[UUID | None, UUID]]:
 async def test_each_item_is_answered_in_order_with_its_facts(checker: Checker, source: Source) -> None:
     items = [(STATION, UUID(int=3)), *ids(10, 2)]
     answers = await checker.check(STATIONS, items)
-    assert [(answer.epoch, answer.state, answer.version) for answer in answers] == [(EPOCH, OPEN, 3), (EPOCH, NOT_FOUND, 0), (EPOCH, OPEN, 2)]
+    assert [(answer.epoch, answer.state, answer.version) for answer in answers] == [
+        (EPOCH, OPEN, 3),
+        (EPOCH, NOT_FOUND, 0),
+        (EPOCH, OPEN, 2),
+    ]
     facts = bookings_pb2.GetBookingRequest()
     assert answers[0].facts is not None
     assert answers[0].facts.Unpack(facts)
@@ -194,9 +198,7 @@ async def test_what_is_not_there_is_remembered_for_a_second_at_most(
         assert len(source.asked) == asked
 
 
-async def test_what_is_not_there_is_remembered_of_few(
-    checker: Checker, source: Source, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_what_is_not_there_is_remembered_of_few(checker: Checker, source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rpccommon.references.ABSENT_CACHED", 2)
     await checker.check(STATIONS, ids(10, 20, 30))
     await checker.check(STATIONS, ids(20, 30))

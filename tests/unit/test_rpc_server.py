@@ -67,7 +67,7 @@ async def test_an_address_that_is_none_is_an_error_that_names_it(listen: str) ->
 
 async def test_health_follows_readiness_and_watchers_are_told_until_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rpccommon.server.READY_SECONDS", 0.01)
-    problem: list[Any] = ["the database does not answer"]
+    problem: list[str | Exception | None] = ["the database does not answer"]
 
     async def readiness() -> str | None:
         if isinstance(problem[0], Exception):
@@ -77,8 +77,10 @@ async def test_health_follows_readiness_and_watchers_are_told_until_the_end(monk
     running = server(readiness=readiness)
     port = await running.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel, asyncio.timeout(5):
-        stub = health_pb2_grpc.HealthStub(channel)
-        states = [aiter(stub.Watch(health_pb2.HealthCheckRequest(service=name))) for name in ("", "teppan.bookings.v1.BookingsService")]
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        states = [
+            aiter(stub.Watch(health_pb2.HealthCheckRequest(service=name))) for name in ("", "teppan.bookings.v1.BookingsService")
+        ]
         for change, expected in (
             ("the database does not answer", NOT_SERVING), (None, SERVING), (OSError("gone"), NOT_SERVING), (None, SERVING),
         ):  # fmt: skip
@@ -99,9 +101,8 @@ async def test_reflection_names_the_services() -> None:
     running = server()
     port = await running.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        call = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(
-            iter([reflection_pb2.ServerReflectionRequest(list_services="")])
-        )
+        stub: Any = reflection_pb2_grpc.ServerReflectionStub(channel)  # type: ignore[arg-type]  # its stubs know no grpc.aio
+        call = stub.ServerReflectionInfo(iter([reflection_pb2.ServerReflectionRequest(list_services="")]))
         [answer] = [answer async for answer in call]
         assert "teppan.bookings.v1.BookingsService" in {service.name for service in answer.list_services_response.service}
     await running.stop()
@@ -176,7 +177,7 @@ def references() -> References:
 
 @pytest.fixture
 async def on(references: References) -> AsyncIterator[Stage]:
-    bookings = Bookings()
+    bookings = Bookings()  # type: ignore[abstract]  # what else the service has is not called
     async with stage(references, bookings) as running:
         bookings.peer = running.peer
         yield running
@@ -214,7 +215,7 @@ async def test_a_peer_that_is_down_is_noticed_at_once_and_found_again_soon() -> 
         reserved.bind(("127.0.0.1", 0))
         port = reserved.getsockname()[1]
     way = peer(port)
-    stub = health_pb2_grpc.HealthStub(way.channel)
+    stub: Any = health_pb2_grpc.HealthStub(way.channel)
     for _ in range(3):
         started = time.monotonic()
         with pytest.raises(PeerUnavailable):
@@ -236,9 +237,10 @@ async def test_a_peer_that_is_down_is_noticed_at_once_and_found_again_soon() -> 
 async def test_a_peer_that_accepts_and_says_nothing_ends_with_the_timeout() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         way = peer(silent.getsockname()[1])
+        stub: Any = health_pb2_grpc.HealthStub(way.channel)
         started = time.monotonic()
         with pytest.raises(PeerUnavailable):
-            await way.call(health_pb2_grpc.HealthStub(way.channel).Check, health_pb2.HealthCheckRequest(), timeout=0.3)
+            await way.call(stub.Check, health_pb2.HealthCheckRequest(), timeout=0.3)
         assert time.monotonic() - started < 2
         await way.close()
 

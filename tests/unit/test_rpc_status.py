@@ -54,7 +54,12 @@ def grpc_code(code: Code) -> grpc.StatusCode:
     return next(known for known in grpc.StatusCode if known.value[0] == code.value)
 
 
-@given(message=TEXT, metadata=st.dictionaries(st.from_regex(r"[a-z_]{1,20}", fullmatch=True).filter(lambda key: key not in {"call_id", "self", "message"}), TEXT))
+@given(
+    message=TEXT,
+    metadata=st.dictionaries(
+        st.from_regex(r"[a-z_]{1,20}", fullmatch=True).filter(lambda key: key not in {"call_id", "self", "message"}), TEXT
+    ),
+)
 def test_a_refusal_of_a_peer_comes_back_as_it_was_said(message: str, metadata: dict[str, str]) -> None:
     status = status_of(Refused(message, **metadata), service="bookings", call_id="c1")
     back = fault_of(error_of(status, grpc.StatusCode.ABORTED), peer="bookings")
@@ -65,7 +70,9 @@ def test_a_refusal_of_a_peer_comes_back_as_it_was_said(message: str, metadata: d
 
 def every_fault() -> list[type[Fault]]:
     """Each that has a code and a reason."""
-    known = [kind for _, kind in inspect.getmembers(faults, inspect.isclass) if issubclass(kind, Fault) and kind is not Remembered]
+    known = [
+        kind for _, kind in inspect.getmembers(faults, inspect.isclass) if issubclass(kind, Fault) and kind is not Remembered
+    ]
     return [kind for kind in known if hasattr(kind, "reason") and hasattr(kind, "code")]
 
 
@@ -95,7 +102,16 @@ def test_a_bug_says_where_it_is_in_the_log_and_nothing_else() -> None:
 
 @pytest.mark.parametrize(
     "code",
-    ["UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED", "UNKNOWN", "INTERNAL", "UNIMPLEMENTED", "UNAUTHENTICATED", "PERMISSION_DENIED"],
+    [
+        "UNAVAILABLE",
+        "DEADLINE_EXCEEDED",
+        "CANCELLED",
+        "UNKNOWN",
+        "INTERNAL",
+        "UNIMPLEMENTED",
+        "UNAUTHENTICATED",
+        "PERMISSION_DENIED",
+    ],
 )
 def test_a_peer_that_fails_is_unavailable_whatever_it_says(code: str) -> None:
     status = status_of(Refused("no"), service="bookings", call_id="c1")
@@ -134,15 +150,19 @@ GOOD = options_pb2.MethodPolicy(
 
 def described(policy: options_pb2.MethodPolicy | None, *, client_streaming: bool = False) -> ServiceDescriptor:
     """A service with one method."""
-    file = descriptor_pb2.FileDescriptorProto(name="a.proto", package="a", syntax="proto3", dependency=["teppan/common/v1/options.proto"])
+    file = descriptor_pb2.FileDescriptorProto(
+        name="a.proto", package="a", syntax="proto3", dependency=["teppan/common/v1/options.proto"]
+    )
     file.message_type.add(name="M")
-    method = file.service.add(name="S").method.add(name="Do", input_type=".a.M", output_type=".a.M", client_streaming=client_streaming)
+    method = file.service.add(name="S").method.add(
+        name="Do", input_type=".a.M", output_type=".a.M", client_streaming=client_streaming
+    )
     if policy is not None:
         method.options.Extensions[options_pb2.policy].CopyFrom(policy)
     pool = descriptor_pool.DescriptorPool()
     for known in (descriptor_pb2.DESCRIPTOR, options_pb2.DESCRIPTOR.dependencies[1], options_pb2.DESCRIPTOR):
         pool.AddSerializedFile(known.serialized_pb)
-    pool.Add(file)  # type: ignore[attr-defined]  # the stubs know only the way by bytes
+    pool.AddSerializedFile(file.SerializeToString())
     return pool.FindServiceByName("a.S")
 
 
@@ -160,7 +180,11 @@ def test_a_complete_policy_is_taken() -> None:
 
 @pytest.mark.parametrize(
     "service",
-    [described(None), described(GOOD, client_streaming=True), *(described(without(name)) for name in ("scope", "role", "retry", "permission"))],
+    [
+        described(None),
+        described(GOOD, client_streaming=True),
+        *(described(without(name)) for name in ("scope", "role", "retry", "permission")),
+    ],
 )
 def test_a_method_without_a_complete_policy_is_refused_at_the_start(service: ServiceDescriptor) -> None:
     with pytest.raises(PolicyMissing, match="Do"):
@@ -171,7 +195,9 @@ def test_only_what_is_safe_to_repeat_is_repeated_by_the_service_config() -> None
     config = json.loads(service_config(SERVICES))
     retried = {f"/{entry['name'][0]['service']}/{entry['name'][0]['method']}" for entry in config["methodConfig"]}
     safe = {options_pb2.RETRY_CLASS_READ, options_pb2.RETRY_CLASS_REQUEST_ID}
-    assert retried == {path for path, policy in policies(*SERVICES).items() if policy.retry in safe and path.startswith("/teppan.")}
+    assert retried == {
+        path for path, policy in policies(*SERVICES).items() if policy.retry in safe and path.startswith("/teppan.")
+    }
     assert "/teppan.identity.v1.TokensService/Login" not in retried
     for entry in config["methodConfig"]:
         assert entry["retryPolicy"]["retryableStatusCodes"] == ["UNAVAILABLE"]
