@@ -15,7 +15,7 @@ import structlog
 from google.protobuf.message import Message
 from google.rpc import code_pb2
 from teppan.bookings.v1 import bookings_pb2, bookings_pb2_grpc
-from teppan.common.v1 import options_pb2
+from teppan.common.v1 import options_pb2, references_pb2, references_pb2_grpc
 from teppan.identity.v1 import tokens_pb2, tokens_pb2_grpc
 
 from callers import Kind
@@ -27,6 +27,7 @@ from tests.unit.rpc_stage import OTHER_STATION, STATION, USER, Stage, bearer, de
 BOOKING = "019a0000-0000-7000-8000-0000000000b0"
 GET = bookings_pb2.GetBookingRequest(station_id=str(STATION), booking_id=BOOKING)
 CANCEL = bookings_pb2.CancelBookingRequest(station_id=str(STATION), booking_id=BOOKING, request_id=BOOKING)
+QUESTION = references_pb2.CheckReferencesRequest(type="identity.Station", items=[references_pb2.ReferenceItem(id=BOOKING)])
 LIST = bookings_pb2.ListBookingsRequest(station_id=str(STATION))
 VIEWER = bearer(user(station=options_pb2.ROLE_VIEWER))
 GET_PATH = "/teppan.bookings.v1.BookingsService/GetBooking"
@@ -261,7 +262,11 @@ async def test_a_stale_service_answers_no_user_but_services_and_what_is_public(b
         async def GetKeys(self, request: Message, context: Any) -> tokens_pb2.GetKeysResponse:
             return tokens_pb2.GetKeysResponse(jwks_json="{}")
 
-    async with stage(bookings, Tokens(), fresh=stale) as on:  # type: ignore[abstract]  # nobody logs in
+    class References(references_pb2_grpc.ReferencesServiceServicer):
+        async def CheckReferences(self, request: Message, context: Any) -> references_pb2.CheckReferencesResponse:
+            return references_pb2.CheckReferencesResponse(epoch=f"asked by {caller().subject}")
+
+    async with stage(bookings, Tokens(), References(), fresh=stale) as on:  # type: ignore[abstract]  # nobody logs in
         error = await failure(on.bookings.GetBooking(GET, metadata=VIEWER))
         info, _, retry = details(error)
         assert (error.code(), info.reason, retry) == (grpc.StatusCode.UNAVAILABLE, "FEED_STALE", 1.0)
@@ -269,6 +274,8 @@ async def test_a_stale_service_answers_no_user_but_services_and_what_is_public(b
             tokens_pb2_grpc.TokensServiceStub(on.peer.channel).GetKeys, tokens_pb2.GetKeysRequest(), timeout=2
         )
         assert keys.jwks_json == "{}"
+        answer = await on.peer.call(references_pb2_grpc.ReferencesServiceStub(on.peer.channel).CheckReferences, QUESTION, timeout=2)
+        assert answer.epoch == "asked by bookings"
         denied = bookings_pb2.GetBookingRequest(station_id=str(OTHER_STATION), booking_id=BOOKING)
         assert (await failure(on.bookings.GetBooking(denied, metadata=VIEWER))).code() is grpc.StatusCode.PERMISSION_DENIED
 

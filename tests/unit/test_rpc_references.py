@@ -110,6 +110,18 @@ async def test_what_many_ask_at_once_is_asked_once_and_each_thing_once(checker: 
     assert [len(items) for _, items in source.asked] == [9]
 
 
+async def test_who_asks_a_moment_later_is_asked_for_together_with_the_first(
+    checker: Checker, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rpccommon.references.GATHER_SECONDS", 0.1)
+    first = asyncio.create_task(checker.check(STATIONS, ids(1)))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert [answer.version for answer in await checker.check(STATIONS, ids(2))] == [2]
+    await first
+    assert source.asked == [(STATIONS, ids(1, 2))]
+
+
 async def test_the_same_thing_twice_in_one_question_is_asked_once(checker: Checker, source: Source) -> None:
     assert [answer.version for answer in await checker.check(STATIONS, ids(5, 5))] == [5, 5]
     assert source.asked == [(STATIONS, ids(5))]

@@ -216,10 +216,11 @@ async def test_a_peer_that_is_down_is_noticed_at_once_and_found_again_soon() -> 
         port = reserved.getsockname()[1]
     way = peer(port)
     stub: Any = health_pb2_grpc.HealthStub(way.channel)
+    retried_by_others = references_pb2_grpc.ReferencesServiceStub(way.channel).CheckReferences
     for _ in range(3):
         started = time.monotonic()
         with pytest.raises(PeerUnavailable):
-            await way.call(stub.Check, health_pb2.HealthCheckRequest(), timeout=10)
+            await way.call(retried_by_others, QUESTION, timeout=10)
         assert time.monotonic() - started < 0.5
     running = server(f"127.0.0.1:{port}")
     await running.start()
