@@ -28,11 +28,12 @@ from rpccommon.auth import Verifier, permit
 from rpccommon.policies import OUTSIDE
 from rpccommon.shape import tenants_of, validate
 from rpccommon.status import DETAILS_KEY, status_of, status_of_bug
-from rpccommon.telemetry import Telemetry
+from rpccommon.telemetry import Measures, Telemetry
 
 READER_PATIENCE_SECONDS = 60.0
 DEADLINE_SLACK_SECONDS = 0.05
 """Who sets a deadline also cancels by it, a moment before it ends here."""
+TENANTS_LOGGED = 3
 CALL_ID_KEY = "x-call-id"
 CALL_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 CODES = {int(code.value[0]): code for code in grpc.StatusCode}
@@ -112,10 +113,10 @@ class Calls(grpc.aio.ServerInterceptor):
         return self._wrapped[details.method]
 
     def _wrap(self, method: str, handler: Any) -> Any:
-        policy = self._policies[method]
+        policy, measures = self._policies[method], self._telemetry.of(method)
 
         async def unary(request: Message, context: Context) -> Any:
-            async with self._around(method, policy, context) as call:
+            async with self._around(method, policy, measures, context) as call:
                 async with _deadline(call):
                     await self._admit(call, policy, request, context)
                     answer = await handler.unary_unary(request, context)
@@ -123,7 +124,7 @@ class Calls(grpc.aio.ServerInterceptor):
                 return answer
 
         async def stream(request: Message, context: Context) -> None:
-            async with self._around(method, policy, context) as call:
+            async with self._around(method, policy, measures, context) as call:
                 async with _deadline(call):
                     await self._admit(call, policy, request, context)
                 await self._send(call, handler.unary_stream(request, context), context)
@@ -136,13 +137,13 @@ class Calls(grpc.aio.ServerInterceptor):
         )
 
     @asynccontextmanager
-    async def _around(self, method: str, policy: MethodPolicy, context: Context) -> AsyncIterator[Call]:
+    async def _around(self, method: str, policy: MethodPolicy, measures: Measures, context: Context) -> AsyncIterator[Call]:
         call = Call(method=method, call_id=_call_id(context), deadline=_deadline_of(policy, context))
         _present.set(call)  # each call has a task, and so a context, of its own
         # At the end, not in the beginning: a client does not retry a call once it has seen initial metadata.
         context.set_trailing_metadata(((CALL_ID_KEY, call.call_id),))
         status = None
-        with self._observed(call):
+        with _observed(call, measures):
             try:
                 yield call
             except Fault as fault:
@@ -154,29 +155,6 @@ class Calls(grpc.aio.ServerInterceptor):
                 status = status_of_bug(service=self._service, call_id=call.call_id)
         if status is not None:  # outside of all else: who takes nothing does not take this either, until it reads on
             await _abort(context, call, status)
-
-    @contextmanager
-    def _observed(self, call: Call) -> Iterator[None]:
-        """One line of the log and three metrics; no content, no metadata, no token."""
-        started = time.perf_counter()
-        running = self._telemetry.running.labels(call.method)
-        running.inc()
-        try:
-            yield
-        except asyncio.CancelledError:
-            late = call.deadline is not None and time.monotonic() >= call.deadline - DEADLINE_SLACK_SECONDS
-            call.code = "DEADLINE_EXCEEDED" if late else "CANCELLED"
-            raise
-        finally:
-            seconds = time.perf_counter() - started
-            running.dec()
-            self._telemetry.calls.labels(call.method, call.code).inc()
-            self._telemetry.seconds.labels(call.method).observe(seconds)
-            log.info(
-                "call", method=call.method, code=call.code, reason=call.reason, caller=f"{call.caller.kind}:{call.caller.subject}",
-                tenant=",".join(map(str, call.tenants[:3])), duration_ms=round(seconds * 1e3, 3), call_id=call.call_id,
-                messages=call.messages,
-            )  # fmt: skip
 
     async def _admit(self, call: Call, policy: MethodPolicy, request: Message, context: Context) -> None:
         """Who, may they, is it well formed, are we fresh: in this order."""
@@ -211,6 +189,33 @@ class Calls(grpc.aio.ServerInterceptor):
                 call.messages += 1
         finally:
             await messages.aclose()  # type: ignore[attr-defined]  # handlers are async generators
+
+
+@contextmanager
+def _observed(call: Call, measures: Measures) -> Iterator[None]:
+    """One line of the log and three metrics; no content, no metadata, no token."""
+    started = time.perf_counter()
+    measures.began()
+    try:
+        yield
+    except asyncio.CancelledError:
+        late = call.deadline is not None and time.monotonic() >= call.deadline - DEADLINE_SLACK_SECONDS
+        call.code = "DEADLINE_EXCEEDED" if late else "CANCELLED"
+        raise
+    finally:
+        seconds = time.perf_counter() - started
+        measures.ended(call.code, seconds)
+        log.info(
+            "call",
+            method=call.method,
+            code=call.code,
+            reason=call.reason,
+            caller=f"{call.caller.kind}:{call.caller.subject}",
+            tenant=",".join(map(str, call.tenants[:TENANTS_LOGGED])),
+            duration_ms=round(seconds * 1e3, 3),
+            call_id=call.call_id,
+            messages=call.messages,
+        )
 
 
 @asynccontextmanager

@@ -1,8 +1,10 @@
 """What a process tells of itself: one JSON line a call, and metrics for Prometheus."""
 
+import json
 import logging
 from collections.abc import Callable
-from typing import TextIO
+from functools import cache
+from typing import Any, TextIO
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
@@ -15,12 +17,20 @@ TRACEBACKS = structlog.processors.ExceptionRenderer(structlog.tracebacks.Excepti
 """Never with the values of variables: they hold what people sent."""
 
 
+ENCODER = json.JSONEncoder(default=str)
+
+
+def _json(line: dict[str, Any], **_: object) -> str:
+    """As json.dumps, without making an encoder for each line."""
+    return ENCODER.encode(line)
+
+
 def logging_to(stream: TextIO) -> None:
     """Makes every line of the log a JSON object, those of libraries from WARNING on too."""
     shared: list[Processor] = [structlog.processors.add_log_level, structlog.processors.TimeStamper(fmt="iso", utc=True)]
     structlog.configure(
-        processors=[*shared, TRACEBACKS, structlog.processors.JSONRenderer()],
-        logger_factory=structlog.PrintLoggerFactory(stream),
+        processors=[*shared, TRACEBACKS, structlog.processors.JSONRenderer(_json)],
+        logger_factory=structlog.WriteLoggerFactory(stream),
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         cache_logger_on_first_use=True,
     )
@@ -31,11 +41,31 @@ def logging_to(stream: TextIO) -> None:
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 TRACEBACKS,
-                structlog.processors.JSONRenderer(),
+                structlog.processors.JSONRenderer(_json),
             ],
         )
     )
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+
+
+class Measures:
+    """The metrics of one method: a label is looked up once, since looking it up costs more than counting."""
+
+    def __init__(self, calls: Counter, seconds: Histogram, running: Gauge, method: str) -> None:
+        """Takes those of all methods."""
+        self._count: Callable[[str], Counter] = cache(lambda code: calls.labels(method, code))
+        self._seconds = seconds.labels(method)
+        self._running = running.labels(method)
+
+    def began(self) -> None:
+        """A call is under way."""
+        self._running.inc()
+
+    def ended(self, code: str, seconds: float) -> None:
+        """It is no more."""
+        self._running.dec()
+        self._count(code).inc()
+        self._seconds.observe(seconds)
 
 
 class Telemetry:
@@ -45,9 +75,13 @@ class Telemetry:
         """A registry of its own for each server, so that several can live in one process (tests)."""
         self.service = service
         self.registry = registry
-        self.calls = Counter("rpc_calls_total", "Calls that ended, by code", ["method", "code"], registry=registry)
-        self.seconds = Histogram("rpc_duration_seconds", "How long calls took", ["method"], buckets=BUCKETS, registry=registry)
-        self.running = Gauge("rpc_in_flight", "Calls that are under way", ["method"], registry=registry)
+        self._calls = Counter("rpc_calls_total", "Calls that ended, by code", ["method", "code"], registry=registry)
+        self._seconds = Histogram("rpc_duration_seconds", "How long calls took", ["method"], buckets=BUCKETS, registry=registry)
+        self._running = Gauge("rpc_in_flight", "Calls that are under way", ["method"], registry=registry)
+
+    def of(self, method: str) -> Measures:
+        """The metrics of one method."""
+        return Measures(self._calls, self._seconds, self._running, method)
 
     def start_metrics(self, listen: str) -> Callable[[], None]:
         """Serves the metrics over HTTP at `host:port`, in a thread; what it gives stops it. Raises CannotListen."""

@@ -251,7 +251,9 @@ def test_metrics_are_served_and_end() -> None:
         reserved.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{reserved.getsockname()[1]}"
     telemetry = Telemetry("test", CollectorRegistry())
-    telemetry.calls.labels("/a/b", "OK").inc()
+    measures = telemetry.of("/a/b")
+    measures.began()
+    measures.ended("OK", 0.1)
     close = telemetry.start_metrics(address)
     with urllib.request.urlopen(f"http://{address}/metrics", timeout=5) as answer:
         assert b'rpc_calls_total{code="OK",method="/a/b"} 1.0' in answer.read()
