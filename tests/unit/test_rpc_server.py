@@ -246,6 +246,51 @@ async def test_a_peer_that_accepts_and_says_nothing_ends_with_the_timeout() -> N
         await way.close()
 
 
+class Frozen:
+    """A way through which nothing goes any more once it is frozen, although every connection stays."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.thawed = asyncio.Event()
+        self.thawed.set()
+
+    async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        onward, back = await asyncio.open_connection("127.0.0.1", self.port)
+        try:
+            async with asyncio.TaskGroup() as both:
+                both.create_task(self._copy(reader, back))
+                both.create_task(self._copy(onward, writer))
+        finally:
+            back.close()
+            writer.close()
+
+    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            await self.thawed.wait()
+            writer.write(data)
+        writer.close()
+
+
+async def test_a_stream_of_a_peer_that_is_frozen_ends(on: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rpccommon.client.KEEPALIVE_SECONDS", 0.3)
+    monkeypatch.setattr("rpccommon.client.KEEPALIVE_PATIENCE_SECONDS", 0.3)
+    frozen = Frozen(on.port)
+    between = await asyncio.start_server(frozen.accept, "127.0.0.1", 0)
+    way = peer(between.sockets[0].getsockname()[1])
+    stub: Any = health_pb2_grpc.HealthStub(way.channel)
+    stream = way.stream(stub.Watch, health_pb2.HealthCheckRequest())
+    async with asyncio.timeout(5):
+        await anext(stream)
+        frozen.thawed.clear()
+        with pytest.raises(PeerUnavailable):
+            async for _ in stream:
+                pass
+    frozen.thawed.set()
+    await way.close()
+    between.close()
+    await between.wait_closed()
+
+
 def test_metrics_are_served_and_end() -> None:
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))
