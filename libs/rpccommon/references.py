@@ -105,7 +105,7 @@ class Checker:
     async def check(self, type: str, items: Sequence[Item]) -> Sequence[Answer]:
         """Answers each item in order. Raises faults; who is cancelled meanwhile cancels nobody else."""
         self._peer.assert_idle()
-        answers = [self._answer(_Question(type, tenant, id)) for tenant, id in items]
+        answers = [self._answer(_Question(type, tenant, thing)) for tenant, thing in items]
         if answers:
             await asyncio.wait(set(answers))
         return [answer.result() for answer in answers]

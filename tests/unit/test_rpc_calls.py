@@ -2,8 +2,6 @@
 
 import asyncio
 import io
-import json
-import logging
 import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -11,70 +9,30 @@ from uuid import UUID
 
 import grpc
 import pytest
-import structlog
 from google.protobuf.message import Message
 from google.rpc import code_pb2
-from teppan.bookings.v1 import bookings_pb2, bookings_pb2_grpc
+from teppan.bookings.v1 import bookings_pb2
 from teppan.common.v1 import options_pb2, references_pb2, references_pb2_grpc
 from teppan.identity.v1 import tokens_pb2, tokens_pb2_grpc
 
 from callers import Kind
-from faults import FeedStale, NotFound
-from rpccommon.calls import call_id, caller, deadline_left
-from rpccommon.telemetry import logging_to
+from faults import FeedStale
+from rpccommon.calls import caller
+from tests.unit.rpc_bookings import (
+    BOOKING,
+    CANCEL,
+    GET,
+    GET_PATH,
+    LIST,
+    QUESTION,
+    VIEWER,
+    BookingNotFound,
+    Bookings,
+    failure,
+    lines,
+    logged,
+)
 from tests.unit.rpc_stage import OTHER_STATION, STATION, USER, Stage, bearer, details, stage, user
-
-BOOKING = "019a0000-0000-7000-8000-0000000000b0"
-GET = bookings_pb2.GetBookingRequest(station_id=str(STATION), booking_id=BOOKING)
-CANCEL = bookings_pb2.CancelBookingRequest(station_id=str(STATION), booking_id=BOOKING, request_id=BOOKING)
-QUESTION = references_pb2.CheckReferencesRequest(type="identity.Station", items=[references_pb2.ReferenceItem(id=BOOKING)])
-LIST = bookings_pb2.ListBookingsRequest(station_id=str(STATION))
-VIEWER = bearer(user(station=options_pb2.ROLE_VIEWER))
-GET_PATH = "/teppan.bookings.v1.BookingsService/GetBooking"
-LIST_PATH = "/teppan.bookings.v1.BookingsService/ListBookings"
-
-
-class BookingNotFound(NotFound):
-    """A fault of a service's own."""
-
-    reason = "BOOKING_NOT_FOUND"
-
-
-class Bookings(bookings_pb2_grpc.BookingsServiceServicer):
-    """Does what a test wants."""
-
-    def __init__(self) -> None:
-        self.fault: BaseException | None = None
-        self.seconds = 0.0
-        self.pages = 3
-        self.page = bookings_pb2.ListBookingsResponse(next_page_token="more")
-        self.after_page: Any = None
-        self.calls: list[Any] = []
-        self.ended = asyncio.Event()
-
-    async def GetBooking(self, request: Message, context: Any) -> bookings_pb2.GetBookingResponse:
-        self.calls.append((caller(), call_id(), deadline_left()))
-        try:
-            await asyncio.sleep(self.seconds)
-        finally:
-            self.ended.set()
-        if self.fault:
-            raise self.fault
-        return bookings_pb2.GetBookingResponse()
-
-    CancelBooking = GetBooking  # type: ignore[assignment]  # it does not look at the request
-
-    async def ListBookings(self, request: Message, context: Any) -> AsyncIterator[bookings_pb2.ListBookingsResponse]:
-        self.calls.append((caller(), call_id(), deadline_left()))
-        try:
-            for _ in range(self.pages):
-                yield self.page
-                if self.after_page:
-                    await self.after_page()
-            if self.fault:
-                raise self.fault
-        finally:
-            self.ended.set()
 
 
 @pytest.fixture
@@ -89,31 +47,9 @@ async def on(bookings: Bookings) -> AsyncIterator[Stage]:
 
 
 @pytest.fixture
-def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
-    """What is logged: lines of JSON."""
-    stream, handlers, level = io.StringIO(), logging.root.handlers[:], logging.root.level
-    logging_to(stream)
-    monkeypatch.setattr("rpccommon.calls.log", structlog.get_logger())  # the one before may remember another stream
-    yield stream
-    structlog.reset_defaults()
-    logging.root.handlers[:] = handlers
-    logging.root.setLevel(level)
-
-
-async def failure(call: Any) -> grpc.aio.AioRpcError:
-    """The error that a call ends with."""
-    with pytest.raises(grpc.aio.AioRpcError) as failed:
-        if hasattr(call, "__aiter__"):
-            async for _ in call:
-                pass
-        else:
-            await call
-    return failed.value
-
-
-def lines(log: io.StringIO, event: str = "call") -> list[dict[str, Any]]:
-    """The lines of one kind."""
-    return [line for line in map(json.loads, log.getvalue().splitlines()) if line["event"] == event]
+def log() -> Iterator[io.StringIO]:
+    with logged() as stream:
+        yield stream
 
 
 async def test_the_handler_knows_its_caller_its_call_and_its_deadline(on: Stage, bookings: Bookings) -> None:
@@ -290,76 +226,6 @@ async def test_a_refused_call_reaches_no_handler(on: Stage, bookings: Bookings) 
     ):
         await failure(call)
     assert not bookings.calls
-
-
-async def test_a_stream_sends_every_page(on: Stage, bookings: Bookings, log: io.StringIO) -> None:
-    assert len([page async for page in on.bookings.ListBookings(LIST, metadata=VIEWER)]) == 3
-    assert [(line["code"], line["messages"]) for line in lines(log)] == [("OK", 3)]
-
-
-async def test_no_page_is_sent_while_a_connection_is_held(on: Stage, bookings: Bookings) -> None:
-    async def hold() -> None:
-        on.held.append("a connection")
-
-    bookings.after_page = hold
-    got = []
-    with pytest.raises(grpc.aio.AioRpcError) as failed:
-        async for page in on.bookings.ListBookings(LIST, metadata=VIEWER):
-            got.append(page)  # noqa: PERF401  # what came before the failure counts
-    assert failed.value.code() is grpc.StatusCode.INTERNAL
-    assert len(got) == 1
-
-
-async def test_a_reader_that_takes_nothing_is_let_go(bookings: Bookings, log: io.StringIO) -> None:
-    bookings.pages, bookings.page = 100, bookings_pb2.ListBookingsResponse(next_page_token="x" * 100_000)
-    async with stage(bookings, patience=0.2) as on:
-        call = on.bookings.ListBookings(LIST, metadata=VIEWER)
-        await anext(aiter(call))
-        async with asyncio.timeout(5):
-            await bookings.ended.wait()  # what the handler held is free, however long the reader sleeps
-            while not lines(log):
-                await asyncio.sleep(0.01)
-        assert lines(log)[0]["reason"] == "READER_TOO_SLOW"
-        error = await failure(call)
-        assert (error.code(), details(error)[0].reason) == (grpc.StatusCode.UNAVAILABLE, "READER_TOO_SLOW")
-
-
-async def test_a_reader_that_leaves_ends_the_handler(on: Stage, bookings: Bookings, log: io.StringIO) -> None:
-    bookings.after_page = asyncio.Event().wait
-    call = on.bookings.ListBookings(LIST, metadata=VIEWER)
-    await anext(aiter(call))
-    call.cancel()
-    async with asyncio.timeout(5):
-        await bookings.ended.wait()
-        while not lines(log):
-            await asyncio.sleep(0.01)
-    assert lines(log)[0]["code"] == "CANCELLED"
-
-
-async def test_a_stream_that_a_stopping_server_ends_does_not_look_complete(on: Stage, bookings: Bookings) -> None:
-    go_on = asyncio.Event()
-    bookings.after_page = go_on.wait
-    call = on.bookings.ListBookings(LIST, metadata=VIEWER)
-    await anext(aiter(call))
-    stopping = asyncio.create_task(on.server.stop())
-    await asyncio.sleep(0)
-    async with asyncio.timeout(5):
-        while not on.calls.draining:
-            await asyncio.sleep(0.01)
-        go_on.set()
-        error = await failure(call)
-        await stopping
-    assert (error.code(), details(error)[0].reason) == (grpc.StatusCode.UNAVAILABLE, "SERVER_STOPPING")
-    assert details(error)[2] > 0
-
-
-async def test_a_call_under_way_outlives_the_drain(on: Stage, bookings: Bookings) -> None:
-    bookings.seconds = 0.5
-    call = asyncio.ensure_future(on.bookings.GetBooking(GET, metadata=VIEWER))
-    while not bookings.calls:
-        await asyncio.sleep(0.01)
-    await on.server.stop()
-    assert await call == bookings_pb2.GetBookingResponse()
 
 
 def test_the_codes_of_faults_are_those_of_google() -> None:

@@ -47,7 +47,7 @@ class Source:
         await self.gate.wait()
         if self.fault:
             raise self.fault
-        return EPOCH, [self._found(id) for _, id in items]
+        return EPOCH, [self._found(thing) for _, thing in items]
 
     def _found(self, id: UUID) -> Found:
         if id.int % 10 == 0:
@@ -129,7 +129,7 @@ async def test_the_same_thing_twice_in_one_question_is_asked_once(checker: Check
 
 async def test_the_same_id_of_another_tenant_or_type_is_another_question(checker: Checker, source: Source) -> None:
     await asyncio.gather(checker.check(STATIONS, [*ids(1), (STATION, UUID(int=1))]), checker.check("identity.User", ids(1)))
-    assert sorted((type, len(items)) for type, items in source.asked) == [(STATIONS, 2), ("identity.User", 1)]
+    assert sorted((kind, len(items)) for kind, items in source.asked) == [(STATIONS, 2), ("identity.User", 1)]
 
 
 async def test_a_question_that_is_under_way_is_joined_and_a_later_one_is_asked_anew(checker: Checker, source: Source) -> None:

@@ -1,0 +1,107 @@
+"""What stands around every stream: no connection held, no reader waited for for ever, no end that looks complete."""
+
+import asyncio
+import io
+from collections.abc import AsyncIterator, Iterator
+
+import grpc
+import pytest
+from teppan.bookings.v1 import bookings_pb2
+
+from tests.unit.rpc_bookings import (
+    GET,
+    LIST,
+    VIEWER,
+    Bookings,
+    failure,
+    lines,
+    logged,
+)
+from tests.unit.rpc_stage import Stage, details, stage
+
+
+@pytest.fixture
+def bookings() -> Bookings:
+    return Bookings()  # type: ignore[abstract]  # what else the service has is not called
+
+
+@pytest.fixture
+async def on(bookings: Bookings) -> AsyncIterator[Stage]:
+    async with stage(bookings) as running:
+        yield running
+
+
+@pytest.fixture
+def log() -> Iterator[io.StringIO]:
+    with logged() as stream:
+        yield stream
+
+
+async def test_a_stream_sends_every_page(on: Stage, bookings: Bookings, log: io.StringIO) -> None:
+    assert len([page async for page in on.bookings.ListBookings(LIST, metadata=VIEWER)]) == 3
+    assert [(line["code"], line["messages"]) for line in lines(log)] == [("OK", 3)]
+
+
+async def test_no_page_is_sent_while_a_connection_is_held(on: Stage, bookings: Bookings) -> None:
+    async def hold() -> None:
+        on.held.append("a connection")
+
+    bookings.after_page = hold
+    got = []
+    with pytest.raises(grpc.aio.AioRpcError) as failed:
+        async for page in on.bookings.ListBookings(LIST, metadata=VIEWER):
+            got.append(page)  # noqa: PERF401  # what came before the failure counts
+    assert failed.value.code() is grpc.StatusCode.INTERNAL
+    assert len(got) == 1
+
+
+async def test_a_reader_that_takes_nothing_is_let_go(bookings: Bookings, log: io.StringIO) -> None:
+    bookings.pages, bookings.page = 100, bookings_pb2.ListBookingsResponse(next_page_token="x" * 100_000)
+    async with stage(bookings, patience=0.2) as on:
+        call = on.bookings.ListBookings(LIST, metadata=VIEWER)
+        await anext(aiter(call))
+        async with asyncio.timeout(5):
+            await bookings.ended.wait()  # what the handler held is free, however long the reader sleeps
+            while not lines(log):
+                await asyncio.sleep(0.01)
+        assert lines(log)[0]["reason"] == "READER_TOO_SLOW"
+        error = await failure(call)
+        assert (error.code(), details(error)[0].reason) == (grpc.StatusCode.UNAVAILABLE, "READER_TOO_SLOW")
+
+
+async def test_a_reader_that_leaves_ends_the_handler(on: Stage, bookings: Bookings, log: io.StringIO) -> None:
+    bookings.after_page = asyncio.Event().wait
+    call = on.bookings.ListBookings(LIST, metadata=VIEWER)
+    await anext(aiter(call))
+    call.cancel()
+    async with asyncio.timeout(5):
+        await bookings.ended.wait()
+        while not lines(log):
+            await asyncio.sleep(0.01)
+    assert lines(log)[0]["code"] == "CANCELLED"
+
+
+async def test_a_stream_that_a_stopping_server_ends_does_not_look_complete(on: Stage, bookings: Bookings) -> None:
+    go_on = asyncio.Event()
+    bookings.after_page = go_on.wait
+    call = on.bookings.ListBookings(LIST, metadata=VIEWER)
+    await anext(aiter(call))
+    stopping = asyncio.create_task(on.server.stop())
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        while not on.calls.draining:
+            await asyncio.sleep(0.01)
+        go_on.set()
+        error = await failure(call)
+        await stopping
+    assert (error.code(), details(error)[0].reason) == (grpc.StatusCode.UNAVAILABLE, "SERVER_STOPPING")
+    assert details(error)[2] > 0
+
+
+async def test_a_call_under_way_outlives_the_drain(on: Stage, bookings: Bookings) -> None:
+    bookings.seconds = 0.5
+    call = asyncio.ensure_future(on.bookings.GetBooking(GET, metadata=VIEWER))
+    while not bookings.calls:
+        await asyncio.sleep(0.01)
+    await on.server.stop()
+    assert await call == bookings_pb2.GetBookingResponse()
