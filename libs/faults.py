@@ -207,6 +207,13 @@ class DatabaseUnavailable(Unavailable):
     common = True
 
 
+class ServerStopping(Unavailable):
+    """This process is about to stop; another one, or the next, answers."""
+
+    reason = "SERVER_STOPPING"
+    common = True
+
+
 class ReaderTooSlow(Unavailable):
     """The reader of a stream took nothing for too long; it can resume."""
 

@@ -30,7 +30,7 @@ from google.type import timeofday_pb2 as google_dot_type_dot_timeofday__pb2
 from teppan.common.v1 import options_pb2 as teppan_dot_common_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eteppan/bookings/v1/slots.proto\x12\x12teppan.bookings.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16google/type/date.proto\x1a\x1bgoogle/type/dayofweek.proto\x1a\x1bgoogle/type/timeofday.proto\x1a\x1eteppan/common/v1/options.proto\"\xb5\x01\n\rScheduledSlot\x12\x33\n\x07weekday\x18\x01 \x01(\x0e\x32\x16.google.type.DayOfWeekB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12-\n\x05start\x18\x02 \x01(\x0b\x32\x16.google.type.TimeOfDayB\x06\xbaH\x03\xc8\x01\x01\x12\"\n\x0elength_minutes\x18\x03 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xa0\x0b(\x0f\x12\x1c\n\x08\x63\x61pacity\x18\x04 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\"\xec\x01\n\x08Schedule\x12o\n\nstation_id\x18\x01 \x01(\tB[\xd2\xf3\x18W\n\x10identity.Station\x10\x02\x1a\x14schedules.station_id\x1a\x19schedule_slots.station_id\x1a\x10slots.station_id\x12\x30\n\x05slots\x18\x02 \x03(\x0b\x32!.teppan.bookings.v1.ScheduledSlot\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12/\n\x0bupdate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xa7\x01\n\x15UpdateScheduleRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1c\n\nstation_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12;\n\x05slots\x18\x03 \x03(\x0b\x32!.teppan.bookings.v1.ScheduledSlotB\t\xbaH\x06\x92\x01\x03\x10\xbc\x05\x12\x15\n\x04\x65tag\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\"H\n\x16UpdateScheduleResponse\x12.\n\x08schedule\x18\x01 \x01(\x0b\x32\x1c.teppan.bookings.v1.Schedule\"\xa2\x01\n\x19SearchAvailabilityRequest\x12(\n\x0bstation_ids\x18\x01 \x03(\tB\x13\xbaH\x10\x92\x01\r\x08\x01\x10\x14\x18\x01\"\x05r\x03\xb0\x01\x01\x12-\n\nfirst_date\x18\x02 \x01(\x0b\x32\x11.google.type.DateB\x06\xbaH\x03\xc8\x01\x01\x12,\n\tlast_date\x18\x03 \x01(\x0b\x32\x11.google.type.DateB\x06\xbaH\x03\xc8\x01\x01\"u\n\x1aSearchAvailabilityResponse\x12\x12\n\nstation_id\x18\x01 \x01(\t\x12\x11\n\ttime_zone\x18\x02 \x01(\t\x12\x30\n\x05slots\x18\x03 \x03(\x0b\x32!.teppan.bookings.v1.AvailableSlot\"\xdc\x01\n\rAvailableSlot\x12\x1f\n\x04\x64\x61te\x18\x01 \x01(\x0b\x32\x11.google.type.Date\x12%\n\x05start\x18\x02 \x01(\x0b\x32\x16.google.type.TimeOfDay\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x63\x61pacity\x18\x05 \x01(\x05\x12\x13\n\x0bplaces_left\x18\x06 \x01(\x05\x32\xb0\x02\n\x0cSlotsService\x12\x89\x01\n\x0eUpdateSchedule\x12).teppan.bookings.v1.UpdateScheduleRequest\x1a*.teppan.bookings.v1.UpdateScheduleResponse\" \xca\xf3\x18\x1c\x08\x03\x10\x03\x18\x02\"\x02\x08\n*\x10schedules.update\x12\x93\x01\n\x12SearchAvailability\x12-.teppan.bookings.v1.SearchAvailabilityRequest\x1a..teppan.bookings.v1.SearchAvailabilityResponse\"\x1c\xca\xf3\x18\x18\x08\x03\x10\x01\x18\x01\"\x02\x08\x1e*\x0cslots.search0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eteppan/bookings/v1/slots.proto\x12\x12teppan.bookings.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16google/type/date.proto\x1a\x1bgoogle/type/dayofweek.proto\x1a\x1bgoogle/type/timeofday.proto\x1a\x1eteppan/common/v1/options.proto\"\xb5\x01\n\rScheduledSlot\x12\x33\n\x07weekday\x18\x01 \x01(\x0e\x32\x16.google.type.DayOfWeekB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12-\n\x05start\x18\x02 \x01(\x0b\x32\x16.google.type.TimeOfDayB\x06\xbaH\x03\xc8\x01\x01\x12\"\n\x0elength_minutes\x18\x03 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xa0\x0b(\x0f\x12\x1c\n\x08\x63\x61pacity\x18\x04 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\"\xd1\x01\n\x08Schedule\x12T\n\nstation_id\x18\x01 \x01(\tB@\xd2\xf3\x18<\n\x10identity.Station\x10\x02\x1a\x14schedules.station_id\x1a\x10slots.station_id\x12\x30\n\x05slots\x18\x02 \x03(\x0b\x32!.teppan.bookings.v1.ScheduledSlot\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12/\n\x0bupdate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xa7\x01\n\x15UpdateScheduleRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1c\n\nstation_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12;\n\x05slots\x18\x03 \x03(\x0b\x32!.teppan.bookings.v1.ScheduledSlotB\t\xbaH\x06\x92\x01\x03\x10\xbc\x05\x12\x15\n\x04\x65tag\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\"H\n\x16UpdateScheduleResponse\x12.\n\x08schedule\x18\x01 \x01(\x0b\x32\x1c.teppan.bookings.v1.Schedule\"\xa2\x01\n\x19SearchAvailabilityRequest\x12(\n\x0bstation_ids\x18\x01 \x03(\tB\x13\xbaH\x10\x92\x01\r\x08\x01\x10\x14\x18\x01\"\x05r\x03\xb0\x01\x01\x12-\n\nfirst_date\x18\x02 \x01(\x0b\x32\x11.google.type.DateB\x06\xbaH\x03\xc8\x01\x01\x12,\n\tlast_date\x18\x03 \x01(\x0b\x32\x11.google.type.DateB\x06\xbaH\x03\xc8\x01\x01\"u\n\x1aSearchAvailabilityResponse\x12\x12\n\nstation_id\x18\x01 \x01(\t\x12\x11\n\ttime_zone\x18\x02 \x01(\t\x12\x30\n\x05slots\x18\x03 \x03(\x0b\x32!.teppan.bookings.v1.AvailableSlot\"\xdc\x01\n\rAvailableSlot\x12\x1f\n\x04\x64\x61te\x18\x01 \x01(\x0b\x32\x11.google.type.Date\x12%\n\x05start\x18\x02 \x01(\x0b\x32\x16.google.type.TimeOfDay\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x63\x61pacity\x18\x05 \x01(\x05\x12\x13\n\x0bplaces_left\x18\x06 \x01(\x05\x32\xb0\x02\n\x0cSlotsService\x12\x89\x01\n\x0eUpdateSchedule\x12).teppan.bookings.v1.UpdateScheduleRequest\x1a*.teppan.bookings.v1.UpdateScheduleResponse\" \xca\xf3\x18\x1c\x08\x03\x10\x03\x18\x02\"\x02\x08\n*\x10schedules.update\x12\x93\x01\n\x12SearchAvailability\x12-.teppan.bookings.v1.SearchAvailabilityRequest\x1a..teppan.bookings.v1.SearchAvailabilityResponse\"\x1c\xca\xf3\x18\x18\x08\x03\x10\x01\x18\x01\"\x02\x08\x1e*\x0cslots.search0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,7 +46,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SCHEDULEDSLOT'].fields_by_name['capacity']._loaded_options = None
   _globals['_SCHEDULEDSLOT'].fields_by_name['capacity']._serialized_options = b'\272H\007\032\005\030\350\007(\000'
   _globals['_SCHEDULE'].fields_by_name['station_id']._loaded_options = None
-  _globals['_SCHEDULE'].fields_by_name['station_id']._serialized_options = b'\322\363\030W\n\020identity.Station\020\002\032\024schedules.station_id\032\031schedule_slots.station_id\032\020slots.station_id'
+  _globals['_SCHEDULE'].fields_by_name['station_id']._serialized_options = b'\322\363\030<\n\020identity.Station\020\002\032\024schedules.station_id\032\020slots.station_id'
   _globals['_UPDATESCHEDULEREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_UPDATESCHEDULEREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_UPDATESCHEDULEREQUEST'].fields_by_name['station_id']._loaded_options = None
@@ -68,17 +68,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SCHEDULEDSLOT']._serialized_start=231
   _globals['_SCHEDULEDSLOT']._serialized_end=412
   _globals['_SCHEDULE']._serialized_start=415
-  _globals['_SCHEDULE']._serialized_end=651
-  _globals['_UPDATESCHEDULEREQUEST']._serialized_start=654
-  _globals['_UPDATESCHEDULEREQUEST']._serialized_end=821
-  _globals['_UPDATESCHEDULERESPONSE']._serialized_start=823
-  _globals['_UPDATESCHEDULERESPONSE']._serialized_end=895
-  _globals['_SEARCHAVAILABILITYREQUEST']._serialized_start=898
-  _globals['_SEARCHAVAILABILITYREQUEST']._serialized_end=1060
-  _globals['_SEARCHAVAILABILITYRESPONSE']._serialized_start=1062
-  _globals['_SEARCHAVAILABILITYRESPONSE']._serialized_end=1179
-  _globals['_AVAILABLESLOT']._serialized_start=1182
-  _globals['_AVAILABLESLOT']._serialized_end=1402
-  _globals['_SLOTSSERVICE']._serialized_start=1405
-  _globals['_SLOTSSERVICE']._serialized_end=1709
+  _globals['_SCHEDULE']._serialized_end=624
+  _globals['_UPDATESCHEDULEREQUEST']._serialized_start=627
+  _globals['_UPDATESCHEDULEREQUEST']._serialized_end=794
+  _globals['_UPDATESCHEDULERESPONSE']._serialized_start=796
+  _globals['_UPDATESCHEDULERESPONSE']._serialized_end=868
+  _globals['_SEARCHAVAILABILITYREQUEST']._serialized_start=871
+  _globals['_SEARCHAVAILABILITYREQUEST']._serialized_end=1033
+  _globals['_SEARCHAVAILABILITYRESPONSE']._serialized_start=1035
+  _globals['_SEARCHAVAILABILITYRESPONSE']._serialized_end=1152
+  _globals['_AVAILABLESLOT']._serialized_start=1155
+  _globals['_AVAILABLESLOT']._serialized_end=1375
+  _globals['_SLOTSSERVICE']._serialized_start=1378
+  _globals['_SLOTSSERVICE']._serialized_end=1682
 # @@protoc_insertion_point(module_scope)

@@ -63,6 +63,8 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """ABORTED: the thing changed since its `etag` was read. Read it again."""
     REASON_BUG: _Reason.ValueType  # 21
     """INTERNAL: a fault of ours. The log has it under the call ID in the metadata."""
+    REASON_SERVER_STOPPING: _Reason.ValueType  # 22
+    """UNAVAILABLE: this process is about to stop. Ask again; a stream resumes with its last token."""
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
     """Stands in `google.rpc.ErrorInfo.reason`, without the prefix, where the domain is `<service>.teppan`."""
@@ -108,4 +110,6 @@ REASON_ETAG_STALE: Reason.ValueType  # 20
 """ABORTED: the thing changed since its `etag` was read. Read it again."""
 REASON_BUG: Reason.ValueType  # 21
 """INTERNAL: a fault of ours. The log has it under the call ID in the metadata."""
+REASON_SERVER_STOPPING: Reason.ValueType  # 22
+"""UNAVAILABLE: this process is about to stop. Ask again; a stream resumes with its last token."""
 Global___Reason: _TypeAlias = Reason  # noqa: Y015

@@ -1,0 +1,59 @@
+"""The command line that every service has: serve, and migrate."""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import uvloop
+
+from dbcommon import migrate
+from dbcommon.schema import Schema
+from dbcommon.tenancy import Unsafe
+from rpccommon.server import CannotListen, until_signalled
+from rpccommon.telemetry import logging_to
+from service import Serving, serving
+from settings import Reader, SettingsWrong
+
+REFUSED = 2
+"""The exit code where the service refuses to start: nothing gets better by starting it again."""
+
+Command = Callable[[argparse.Namespace, Mapping[str, str]], int]
+
+
+def main(
+    schema: Schema, migrations: Path, build: Callable[[Mapping[str, str]], Serving], environ: Mapping[str, str],
+    arguments: Sequence[str], more: Callable[[argparse._SubParsersAction], None] | None = None,
+) -> int:  # fmt: skip
+    """Runs a command of a service; the exit code. `more` adds commands of its own, each with a default `run`."""
+    parser = argparse.ArgumentParser(prog=f"python -m {schema.service}")
+    commands = parser.add_subparsers(metavar="COMMAND")
+    commands.add_parser("serve", help="serve until SIGTERM or SIGINT (the default)")
+    upgrade = commands.add_parser("migrate", help="bring the schema to its newest revision, as its owner")
+    upgrade.set_defaults(run=lambda _, environ: _migrate(schema, migrations, environ))
+    parser.set_defaults(run=lambda _, environ: uvloop.run(_serve(build(environ))))
+    if more is not None:
+        more(commands)
+    chosen = parser.parse_args(arguments)
+    logging_to(sys.stdout)
+    try:
+        return int(chosen.run(chosen, environ))
+    except (SettingsWrong, Unsafe, CannotListen) as refusal:
+        print(f"{schema.service} does not start:\n{refusal}", file=sys.stderr)  # noqa: T201  # for the operator, not for the log
+        return REFUSED
+
+
+async def _serve(wanted: Serving) -> int:
+    async with serving(wanted):
+        await until_signalled()
+    return 0
+
+
+def _migrate(schema: Schema, migrations: Path, environ: Mapping[str, str]) -> int:
+    reader = Reader(environ)
+    url = reader.text("TEPPAN_DATABASE_OWNER_URL")
+    reader.done()
+    reached = asyncio.run(migrate.upgrade(url, schema.service, migrations))
+    print(f"{schema.service} is at revision {reached}")  # noqa: T201  # the answer of the command
+    return 0

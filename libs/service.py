@@ -1,0 +1,218 @@
+"""What every service is made of, put together once: databases, feed, peers, server, and the work that one process does.
+
+The only library that knows both dbcommon and rpccommon; a service's `__main__` builds its use cases between `Parts` and
+`serving`.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import grpc
+import structlog
+from google.protobuf.descriptor import ServiceDescriptor
+from prometheus_client import CollectorRegistry
+from teppan.common.v1 import events_pb2, events_pb2_grpc, references_pb2, references_pb2_grpc
+
+from dbcommon import migrate
+from dbcommon.database import Database, assert_idle
+from dbcommon.election import lead
+from dbcommon.feed import Feed
+from dbcommon.inbox import Freshness, Inbox
+from dbcommon.relay import Relay
+from dbcommon.schema import Schema
+from dbcommon.tenancy import refuse_unsafe
+from faults import DatabaseUnavailable
+from ids import new_id
+from pages import Tokens
+from rpccommon.auth import FixedKeys, Keys, ServiceToken, Verifier
+from rpccommon.calls import Calls
+from rpccommon.client import Peer
+from rpccommon.feed import Consumer, EventsServicer
+from rpccommon.policies import policies, service_config
+from rpccommon.references import ReferencesServicer, ReferentSource
+from rpccommon.server import Server, run_workers
+from rpccommon.telemetry import Telemetry
+from settings import Settings
+
+APP_POOL = 16
+PLATFORM_POOL = 4
+DATABASE_RETRY_SECONDS = 1.0
+COMMON = (
+    references_pb2.DESCRIPTOR.services_by_name["ReferencesService"],
+    events_pb2.DESCRIPTOR.services_by_name["EventsService"],
+)
+
+Worker = Callable[[], Awaitable[None]]
+
+log = structlog.get_logger()
+
+
+def now() -> datetime:
+    """The clock of the process; libraries and use cases get it passed in."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What a service's use cases are built on. Nothing is opened before `serving`."""
+
+    settings: Settings
+    schema: Schema
+    migrations: Path
+    platform_pool: int = PLATFORM_POOL
+
+    @cached_property
+    def app(self) -> Database:
+        """The application's role: the rows of one tenant at a time."""
+        return Database(self.settings.app_url, pool_size=APP_POOL)
+
+    @cached_property
+    def platform(self) -> Database:
+        """The role that crosses tenants."""
+        return Database(self.settings.platform_url, pool_size=self.platform_pool)
+
+    @cached_property
+    def feed(self) -> Feed:
+        """The service's own feed."""
+        return Feed(self.platform, self.schema.service)
+
+    @cached_property
+    def tokens(self) -> Tokens:
+        """Signs page tokens and cursors."""
+        return Tokens(self.settings.token_key, now)
+
+    @cached_property
+    def freshness(self) -> Freshness:
+        """How far the followed feeds are known."""
+        return Freshness(self.platform, self.schema.service, now)
+
+    @cached_property
+    def identity(self) -> ServiceToken:
+        """Who this service is to the others."""
+        return ServiceToken(self.settings.service, self.settings.service_key, now)
+
+    def peer(self, name: str, services: Sequence[ServiceDescriptor]) -> Peer:
+        """A way to another service."""
+        config = service_config([*services, *COMMON])
+        return Peer(name, self.settings.peers[name], self.identity, config, assert_idle)
+
+    def verifier(self, users: Keys) -> Verifier:
+        """Verifies users' tokens by these keys, services' by the keys that were deployed."""
+        return Verifier(users, FixedKeys.from_jwks(self.settings.service_jwks), now)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Following:
+    """A feed that a service follows."""
+
+    peer: Peer
+    types: Sequence[str]
+    handlers: Mapping[str, Callable[[Any, Any], Awaitable[None]]]
+    settle: Sequence[Worker] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Serving:
+    """What a service serves, and what it follows."""
+
+    parts: Parts
+    verifier: Verifier
+    referents: ReferentSource
+    services: Sequence[ServiceDescriptor]
+    register: Sequence[Callable[[grpc.aio.Server], None]]
+    peers: Sequence[Peer] = ()
+    following: Sequence[Following] = ()
+    fresh: Callable[[], None] | None = None
+    registry: CollectorRegistry = field(default_factory=CollectorRegistry)
+
+
+@asynccontextmanager
+async def serving(wanted: Serving) -> AsyncIterator[int]:
+    """Serves until the block ends; gives the port. Raises Unsafe where the database would isolate nothing."""
+    parts, service = wanted.parts, wanted.parts.schema.service
+    telemetry = Telemetry(service, wanted.registry)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(parts.app.close)
+        stack.push_async_callback(parts.platform.close)
+        for peer in wanted.peers:
+            stack.push_async_callback(peer.close)
+        await _check_roles(parts)
+        stack.callback(telemetry.start_metrics(parts.settings.metrics_listen))
+        workers = asyncio.create_task(run_workers(*_workers(wanted)), name=f"{service} workers")
+        stack.push_async_callback(_cancel, workers)
+        server = _server(wanted, telemetry)
+        port = await server.start()
+        stack.push_async_callback(server.stop)
+        yield port
+
+
+def _server(wanted: Serving, telemetry: Telemetry) -> Server:
+    parts, service = wanted.parts, wanted.parts.schema.service
+    services = [*wanted.services, *COMMON]
+    calls = Calls(service, policies(*services), wanted.verifier, telemetry, fresh=wanted.fresh, idle=assert_idle)
+    known = migrate.head(parts.migrations)
+
+    async def ready() -> str | None:
+        try:
+            return await migrate.unready(parts.app, service, known)
+        except DatabaseUnavailable as fault:
+            return fault.message
+
+    def register_common(server: grpc.aio.Server) -> None:
+        events_pb2_grpc.add_EventsServiceServicer_to_server(EventsServicer(parts.feed, parts.tokens), server)
+        references_pb2_grpc.add_ReferencesServiceServicer_to_server(ReferencesServicer(wanted.referents), server)
+
+    return Server(
+        service,
+        parts.settings.listen,
+        calls,
+        [*wanted.register, register_common],
+        [descriptor.full_name for descriptor in services],
+        ready,
+        drain_seconds=parts.settings.drain_seconds,
+    )
+
+
+def _workers(wanted: Serving) -> list[Worker]:
+    """Endless work of every process, and of the one that is elected."""
+    parts, service = wanted.parts, wanted.parts.schema.service
+    consumers = [
+        Consumer(
+            following.peer,
+            following.types,
+            Inbox(parts.platform, service, following.peer.name, following.handlers, following.settle),
+        ).run
+        for following in wanted.following
+    ]
+    relay = Relay(parts.platform, service, new_id).run
+
+    async def elected() -> None:
+        await lead(parts.settings.platform_url, f"workers of {service}", lambda: run_workers(relay, *consumers))
+
+    everywhere: list[Worker] = [parts.feed.watch, elected]
+    return [*everywhere, parts.freshness.watch] if wanted.following else everywhere
+
+
+async def _check_roles(parts: Parts) -> None:
+    """Waits for the database, then refuses roles that it would not isolate."""
+    while True:
+        try:
+            for database in (parts.app, parts.platform):
+                async with database.transaction(read_only=True) as tx:
+                    await refuse_unsafe(tx, parts.schema.service, parts.schema.tenant_tables)
+        except DatabaseUnavailable as fault:
+            log.warning("waiting for the database", why=fault.message)
+            await asyncio.sleep(DATABASE_RETRY_SECONDS)
+        else:
+            return
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait({task})

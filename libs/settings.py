@@ -1,0 +1,109 @@
+"""What every service is told by its environment, read once at start, with every mistake named at once."""
+
+import base64
+import binascii
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+DRAIN_SECONDS = 5.0
+SERVICES = ("identity", "bookings", "payments")
+
+
+class SettingsWrong(Exception):
+    """The environment is not what the service needs; the message has a line for each mistake."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The settings that all services share. Secrets are held, and never shown."""
+
+    service: str
+    listen: str
+    metrics_listen: str
+    app_url: str
+    platform_url: str
+    peers: Mapping[str, str]
+    """`host:port` by service."""
+    service_key: Ed25519PrivateKey
+    service_jwks: str
+    """The public keys of all services: a JWK Set, as JSON."""
+    token_key: bytes
+    drain_seconds: float = DRAIN_SECONDS
+
+    def __repr__(self) -> str:
+        """Without secrets: URLs hold passwords."""
+        return f"Settings(service={self.service!r}, listen={self.listen!r})"
+
+
+class Reader:
+    """Reads variables and collects what is wrong with them."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        """Takes the environment; only `__main__` has it."""
+        self._environ = environ
+        self.problems: list[str] = []
+
+    def text(self, name: str, default: str | None = None) -> str:
+        """A variable; a problem where it is missing and has no default."""
+        value = self._environ.get(name, "") or default
+        if value is None:
+            self.problems.append(f"{name} is not set")
+            return ""
+        return value
+
+    def file(self, name: str, parse: Callable[[bytes], object]) -> object:
+        """What is in the file that a variable names."""
+        path = self.text(name)
+        if not path:
+            return None
+        try:
+            return parse(Path(path).read_bytes())
+        except OSError as error:
+            self.problems.append(f"{name}: {path} cannot be read: {error.strerror}")
+        except (ValueError, TypeError, KeyError, binascii.Error) as error:
+            self.problems.append(f"{name}: {path} does not hold what it should: {error}")
+        return None
+
+    def done(self) -> None:
+        """Raises SettingsWrong with every problem."""
+        if self.problems:
+            raise SettingsWrong("\n".join(self.problems))
+
+
+def read(service: str, reader: Reader) -> Settings:
+    """The settings of a service; the caller asks `reader.done()` before it uses them."""
+    return Settings(
+        service=service,
+        listen=reader.text("TEPPAN_LISTEN"),
+        metrics_listen=reader.text("TEPPAN_METRICS_LISTEN"),
+        app_url=reader.text("TEPPAN_DATABASE_APP_URL"),
+        platform_url=reader.text("TEPPAN_DATABASE_PLATFORM_URL"),
+        peers={name: reader.text(f"TEPPAN_{name.upper()}_ADDRESS") for name in SERVICES if name != service},
+        service_key=reader.file("TEPPAN_SERVICE_KEY_FILE", private_key),  # type: ignore[arg-type]  # None is a problem that is noted
+        service_jwks=reader.file("TEPPAN_SERVICE_JWKS_FILE", _jwks),  # type: ignore[arg-type]  # likewise
+        token_key=reader.file("TEPPAN_TOKEN_KEY_FILE", _token_key),  # type: ignore[arg-type]  # likewise
+        drain_seconds=float(reader.text("TEPPAN_DRAIN_SECONDS", str(DRAIN_SECONDS))),
+    )
+
+
+def private_key(pem: bytes) -> Ed25519PrivateKey:
+    """An Ed25519 key in PEM (PKCS 8); raises ValueError for any other."""
+    key = load_pem_private_key(pem, password=None)
+    if not isinstance(key, Ed25519PrivateKey):
+        raise ValueError("the key is not an Ed25519 one")  # noqa: TRY004  # of the file's content, not of an argument
+    return key
+
+
+def _jwks(text: bytes) -> str:
+    if not isinstance(json.loads(text).get("keys"), list):
+        raise ValueError("there is no list of keys in it")
+    return text.decode()
+
+
+def _token_key(text: bytes) -> bytes:
+    return base64.urlsafe_b64decode(text.strip() + b"=" * (-len(text.strip()) % 4))

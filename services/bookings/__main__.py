@@ -1,0 +1,98 @@
+"""`python -m bookings` serves; `python -m bookings migrate` brings the schema to its newest revision."""
+
+import os
+import secrets
+import sys
+from pathlib import Path
+
+import structlog
+from teppan.bookings.v1 import bookings_pb2, bookings_pb2_grpc, customers_pb2, customers_pb2_grpc, slots_pb2, slots_pb2_grpc
+
+import command
+from bookings import config as configuration
+from bookings import peers
+from bookings.config import Config
+from bookings.rpc import BookingsServicer, CustomersServicer, SlotsServicer
+from bookings.tables import SCHEMA, known_stations, known_users, requests_
+from bookings.usecases.bookings import Account, Bookings, Referents
+from bookings.usecases.customers import Customers
+from bookings.usecases.slots import Slots
+from bookings.wire import heard
+from bookings.wire.bookings import event_to_pb
+from bookings.workers import Deposits
+from dbcommon.references import KnownRows, References
+from dbcommon.requests import Requests
+from ids import new_id
+from rpccommon.auth import FetchedKeys
+from rpccommon.references import Checker
+from service import Following, Parts, Serving, now
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+SERVICES = (
+    customers_pb2.DESCRIPTOR.services_by_name["CustomersService"],
+    slots_pb2.DESCRIPTOR.services_by_name["SlotsService"],
+    bookings_pb2.DESCRIPTOR.services_by_name["BookingsService"],
+)
+
+
+def reference() -> str:
+    """A booking's name for people: 31^8 of them, so that two are never alike in practice, and a constraint says so."""
+    return "TP-" + "".join(secrets.choice("23456789ABCDEFGHJKLMNPQRSTUVWXY") for _ in range(8))
+
+
+def build(config: Config) -> Serving:
+    """Wires the service by plain calls, from the databases up to the servicers."""
+    parts = Parts(settings=config.common, schema=SCHEMA, migrations=MIGRATIONS)
+    identity = parts.peer("identity", peers.SERVICES)
+    payments = parts.peer("payments", ())
+
+    stations = KnownRows(parts.platform, known_stations, owner="identity", type="identity.Station", facts=heard.station_facts)
+    users = KnownRows(parts.platform, known_users, owner="identity", type="identity.User", facts=heard.no_facts)
+    references = References({known.type: known for known in (stations, users)}, {"identity": Checker(identity, now)})
+    requests = Requests(parts.app, requests_, key=config.common.token_key)
+
+    customers = Customers(
+        app=parts.app, requests=requests, references=references, keyring=config.keyring, now=now, new_id=new_id
+    )
+    slots = Slots(app=parts.app, requests=requests, references=references, now=now)
+    bookings = Bookings(
+        app=parts.app, requests=requests, references=references, encode=event_to_pb, reference=reference, now=now, new_id=new_id
+    )
+
+    def unknown(account: Account) -> None:
+        structlog.get_logger().error("money for an unknown booking", booking_id=str(account.booking_id))
+
+    deposits = Deposits(bookings=bookings, account=heard.account_from_event, unknown=unknown)
+    return Serving(
+        parts=parts,
+        verifier=parts.verifier(FetchedKeys(peers.keys_of(identity), now)),
+        referents=Referents(platform=parts.platform, feed=parts.feed, encode=event_to_pb),
+        services=SERVICES,
+        register=[
+            lambda server: customers_pb2_grpc.add_CustomersServiceServicer_to_server(CustomersServicer(customers), server),
+            lambda server: slots_pb2_grpc.add_SlotsServiceServicer_to_server(SlotsServicer(slots), server),
+            lambda server: bookings_pb2_grpc.add_BookingsServiceServicer_to_server(
+                BookingsServicer(bookings, parts.tokens), server
+            ),
+        ],
+        peers=[identity, payments],
+        following=[
+            Following(
+                peer=identity,
+                types=[stations.type, users.type],
+                handlers={stations.type: stations.apply, users.type: users.apply},
+                settle=[stations.close, users.close],
+            ),
+            Following(peer=payments, types=["payments.Account"], handlers={"payments.Account": deposits.apply}),
+        ],
+        fresh=lambda: parts.freshness.require("identity"),
+    )
+
+
+def main() -> int:
+    """The command line; the exit code."""
+    return command.main(SCHEMA, MIGRATIONS, lambda environ: build(configuration.read(environ)), os.environ, sys.argv[1:])
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
