@@ -24,7 +24,7 @@ Command = Callable[[argparse.Namespace, Mapping[str, str]], int]
 
 def main(
     schema: Schema, migrations: Path, build: Callable[[Mapping[str, str]], Serving], environ: Mapping[str, str],
-    arguments: Sequence[str], more: Callable[[argparse._SubParsersAction], None] | None = None,
+    arguments: Sequence[str], more: Callable[["argparse._SubParsersAction[argparse.ArgumentParser]"], None] | None = None,
 ) -> int:  # fmt: skip
     """Runs a command of a service; the exit code. `more` adds commands of its own, each with a default `run`."""
     parser = argparse.ArgumentParser(prog=f"python -m {schema.service}")

@@ -80,7 +80,7 @@ class Aborted(Fault):
     """Somebody else was at the same thing; another try may succeed."""
 
     code = Code.ABORTED
-    retry_seconds = 0.2
+    retry_seconds: ClassVar[float | None] = 0.2
 
 
 class Unavailable(Fault):

@@ -18,6 +18,7 @@ import structlog
 from google.protobuf.descriptor import ServiceDescriptor
 from prometheus_client import CollectorRegistry
 from teppan.common.v1 import events_pb2, events_pb2_grpc, references_pb2, references_pb2_grpc
+from teppan.identity.v1 import tokens_pb2, tokens_pb2_grpc
 
 from dbcommon import migrate
 from dbcommon.database import Database, assert_idle
@@ -30,11 +31,12 @@ from dbcommon.tenancy import refuse_unsafe
 from faults import DatabaseUnavailable
 from ids import new_id
 from pages import Tokens
-from rpccommon.auth import FixedKeys, Keys, ServiceToken, Verifier
+from rpccommon.auth import ServiceToken, Verifier
 from rpccommon.calls import Calls
 from rpccommon.client import Peer
 from rpccommon.feed import Consumer, EventsServicer
-from rpccommon.policies import policies, service_config
+from rpccommon.keys import FetchedKeys, FixedKeys, Keys
+from rpccommon.policies import policies
 from rpccommon.references import ReferencesServicer, ReferentSource
 from rpccommon.server import Server, run_workers
 from rpccommon.telemetry import Telemetry
@@ -43,6 +45,7 @@ from settings import Settings
 APP_POOL = 16
 PLATFORM_POOL = 4
 DATABASE_RETRY_SECONDS = 1.0
+KEYS_SECONDS = 2.0
 COMMON = (
     references_pb2.DESCRIPTOR.services_by_name["ReferencesService"],
     events_pb2.DESCRIPTOR.services_by_name["EventsService"],
@@ -56,6 +59,17 @@ log = structlog.get_logger()
 def now() -> datetime:
     """The clock of the process; libraries and use cases get it passed in."""
     return datetime.now(UTC)
+
+
+def published_keys(identity: Peer) -> FetchedKeys:
+    """The keys that identity signs users' tokens with, as it publishes them."""
+    stub = tokens_pb2_grpc.TokensServiceStub(identity.channel)
+
+    async def fetch() -> str:
+        answer = await identity.call(stub.GetKeys, tokens_pb2.GetKeysRequest(), timeout=KEYS_SECONDS)
+        return str(answer.jwks_json)
+
+    return FetchedKeys(fetch, now)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,10 +111,9 @@ class Parts:
         """Who this service is to the others."""
         return ServiceToken(self.settings.service, self.settings.service_key, now)
 
-    def peer(self, name: str, services: Sequence[ServiceDescriptor]) -> Peer:
+    def peer(self, name: str) -> Peer:
         """A way to another service."""
-        config = service_config([*services, *COMMON])
-        return Peer(name, self.settings.peers[name], self.identity, config, assert_idle)
+        return Peer(name, self.settings.peers[name], self.identity, assert_idle)
 
     def verifier(self, users: Keys) -> Verifier:
         """Verifies users' tokens by these keys, services' by the keys that were deployed."""

@@ -81,7 +81,9 @@ def write() -> None:
     with tempfile.TemporaryDirectory() as folder:
         generate(Path(folder))
         for name in GENERATED:
-            for old in [p for p in (PACKAGE / name).rglob("*") if p.is_file() and p.relative_to(PACKAGE).parts[:2] != ("teppan", "client")]:
+            for old in [
+                p for p in (PACKAGE / name).rglob("*") if p.is_file() and p.relative_to(PACKAGE).parts[:2] != ("teppan", "client")
+            ]:
                 old.unlink()
             shutil.copytree(Path(folder) / name, PACKAGE / name, dirs_exist_ok=True)
 
@@ -100,7 +102,8 @@ def lint() -> None:
         calls = [[buf, "lint", str(image), "--config", str(PROTOS / "buf.yaml")]]
         if BASELINE.exists():
             calls.append([buf, "breaking", str(image), "--against", str(BASELINE), "--config", str(PROTOS / "buf.yaml")])
-        if any([subprocess.run(call, check=False, cwd=PROTOS).returncode for call in calls]):  # all of them, not the first only
+        codes = [subprocess.run(call, check=False, cwd=PROTOS).returncode for call in calls]
+        if any(codes):
             raise SystemExit(f"buf {importlib.metadata.version('buf-bin')} refused the contract; its message is above")
 
 

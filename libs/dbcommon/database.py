@@ -1,5 +1,6 @@
-"""Transactions and reads, and the two promises that are asserted at run time: no RPC inside a transaction, and no
-connection held while a client reads.
+"""Transactions and reads.
+
+Two promises are asserted at run time: no RPC inside a transaction, and no connection held while a client reads.
 """
 
 from collections.abc import AsyncIterator, Iterator, Sequence

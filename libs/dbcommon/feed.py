@@ -10,7 +10,21 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Boolean, Column, DateTime, Identity, LargeBinary, MetaData, SmallInteger, Table, Text, Uuid, insert, text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Identity,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    Uuid,
+    insert,
+    text,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dbcommon.database import Database
@@ -204,7 +218,7 @@ class Feed:
         if after_time is not None:
             statement = f"SELECT min(position) - 1 FROM {self._service}.events WHERE publish_time >= :time"
             async with self._platform.transaction(read_only=True) as tx:
-                first = (await tx.execute(text(statement), {"time": after_time})).scalar_one()
+                first: int | None = (await tx.execute(text(statement), {"time": after_time})).scalar_one()
             return head.epoch, head.position if first is None else int(first)
         bounds = (
             "SELECT h.dropped_through, e.first_position, lead(e.first_position) OVER (ORDER BY e.first_position) AS next, e.epoch"

@@ -109,9 +109,7 @@ def _upgrade(connection: Connection, folder: Path, revision: str) -> None:
 
 async def unready(database: Database, service: str, known: str) -> str | None:
     """Why code whose newest revision is `known` must not serve on this database; None where it may."""
-    statement = text(
-        f"SELECT v.version_num, c.compatible_from FROM {service}.alembic_version v, {service}.schema_compatibility c"
-    )
+    statement = text(f"SELECT v.version_num, c.compatible_from FROM {service}.alembic_version v, {service}.schema_compatibility c")
     async with database.transaction(read_only=True) as tx:
         found = (await tx.execute(statement)).one()
     if found.compatible_from <= known <= found.version_num:

@@ -11,7 +11,7 @@ from enum import IntEnum
 from typing import Any, Protocol
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Column, MetaData, SmallInteger, Table, UniqueConstraint, Uuid, bindparam, select, text, update
+from sqlalchemy import BigInteger, Column, MetaData, SmallInteger, Table, UniqueConstraint, Uuid, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -88,8 +88,7 @@ END $$"""
     return [
         function,
         f"REVOKE ALL ON FUNCTION {service}.{name}_guard() FROM PUBLIC",
-        f"CREATE TRIGGER {name}_guard BEFORE INSERT OR UPDATE OF {column} ON {service}.{table}"
-        f" FOR EACH ROW EXECUTE FUNCTION {service}.{name}_guard()",
+        f"CREATE TRIGGER {name}_guard BEFORE INSERT OR UPDATE OF {column} ON {service}.{table} FOR EACH ROW EXECUTE FUNCTION {service}.{name}_guard()",
     ]
 
 
@@ -133,6 +132,22 @@ class Answer(Protocol):
         """The entity as its events carry it."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What an owner has of one thing that it is asked about."""
+
+    state: int
+    """A Referent."""
+    version: int
+    """Of the thing, within the epoch of the feed."""
+    facts: bytes | None
+    """A serialised `google.protobuf.Any`."""
+
+
+ABSENT = Found(state=Referent.NOT_FOUND, version=0, facts=None)
+"""There is no such thing, or not in that tenant."""
+
+
 class Owner(Protocol):
     """Somebody who can be asked."""
 
@@ -161,7 +176,7 @@ class KnownRows:
         if not unseen:
             return []
         async with self._platform.transaction(read_only=True) as tx:
-            found = set((await tx.execute(select(self._key).where(self._key.in_(unseen)))).scalars())
+            found: set[UUID] = set((await tx.execute(select(self._key).where(self._key.in_(unseen)))).scalars())
         self._remember(found)
         return [id for id in unseen if id not in found]
 
@@ -179,7 +194,11 @@ class KnownRows:
             for id, answer in sorted(answers.items()):
                 if answer.epoch != epoch:
                     raise FeedStale(f"not caught up with the present epoch of {self.owner}", feed=self.owner)
-                await tx.execute(insert(self._known).values(**self._row(id, answer.epoch, answer.version, _state(answer.state, Known.CLOSED), answer.facts)).on_conflict_do_nothing())
+                await tx.execute(
+                    insert(self._known)
+                    .values(**self._row(id, answer.epoch, answer.version, _state(answer.state, Known.CLOSED), answer.facts))
+                    .on_conflict_do_nothing()
+                )
         self._remember(set(answers))
 
     async def apply(self, tx: AsyncConnection, event: Any) -> None:
@@ -190,7 +209,9 @@ class KnownRows:
         if row["state"] == Known.OPEN:
             await tx.execute(update(self._known).where(self._key == id, newer).values(row))
         else:
-            await tx.execute(insert(self._known).values(row).on_conflict_do_update(index_elements=[self._key], set_=row, where=newer))
+            await tx.execute(
+                insert(self._known).values(row).on_conflict_do_update(index_elements=[self._key], set_=row, where=newer)
+            )
 
     async def close(self) -> None:
         """The second step of closing, for every row that is in the first: waits for open writes, and locks nothing else."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import MetaData, Table
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.schema import CreateIndex, CreateTable
+from sqlalchemy.schema import CreateIndex, CreateTable, DDLElement
 
 from dbcommon import tenancy
 
@@ -66,7 +66,7 @@ class Schema:
         return [*made, *self.after]
 
 
-def metadata(service: str) -> MetaData:
+def metadata_of(service: str) -> MetaData:
     """The one MetaData of a service."""
     return MetaData(schema=service, naming_convention=NAMING)
 
@@ -74,4 +74,5 @@ def metadata(service: str) -> MetaData:
 def _create(table: Table) -> list[str]:
     dialect = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves its dialects' constructors untyped
     indexes = sorted(table.indexes, key=lambda index: str(index.name))
-    return [str(made.compile(dialect=dialect)).strip() for made in (CreateTable(table), *map(CreateIndex, indexes))]
+    made: list[DDLElement] = [CreateTable(table), *map(CreateIndex, indexes)]
+    return [str(statement.compile(dialect=dialect)).strip() for statement in made]

@@ -52,13 +52,10 @@ def one_statement(body: str) -> str:
     The body is a SELECT on tenant tables that compares their tenant with `s.tenant` and ends in a literal LIMIT. Only
     this form holds: the LIMIT keeps the body from being pulled up, and the comparison makes it run after the setting.
     """
-    last = body.rsplit("LIMIT", 1)
-    if len(last) != 2 or not last[1].strip().isdigit() or "s.tenant" not in body:
+    _, limit, rows = body.rpartition("LIMIT")
+    if not limit or not rows.strip().isdigit() or "s.tenant" not in body:
         raise ValueError("the body compares its tenant with s.tenant, and ends in a literal LIMIT")
-    return (
-        f"SELECT b.* FROM (SELECT set_config('{SETTING}', $1::uuid::text, true)::uuid AS tenant OFFSET 0) s, "
-        f"LATERAL ({body}) b"
-    )
+    return f"SELECT b.* FROM (SELECT set_config('{SETTING}', $1::uuid::text, true)::uuid AS tenant OFFSET 0) s, LATERAL ({body}) b"
 
 
 @contextmanager
@@ -85,7 +82,9 @@ class TenantConnection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg's g
 
 async def refuse_unsafe(connection: AsyncConnection, service: str, tenant_tables: Sequence[str]) -> None:
     """Raises Unsafe where isolation would not hold for the role of this connection."""
-    role = (await connection.execute(text("SELECT rolname, rolsuper, rolbypassrls FROM pg_roles WHERE rolname = current_user"))).one()
+    role = (
+        await connection.execute(text("SELECT rolname, rolsuper, rolbypassrls FROM pg_roles WHERE rolname = current_user"))
+    ).one()
     use = f"Use the role {service}_app (or {service}_platform), as deploy/postgres/roles.sql makes it."
     if role.rolsuper or role.rolbypassrls:
         what = "a superuser" if role.rolsuper else "exempt from row-level security (BYPASSRLS)"
@@ -107,6 +106,8 @@ async def refuse_unsafe(connection: AsyncConnection, service: str, tenant_tables
         if name not in found:
             raise Unsafe(f"The table {service}.{name} is missing: run `make migrate`.")
         if not (found[name].forced and found[name].policed):
-            raise Unsafe(f"The table {service}.{name} has no forced row-level security: run `make migrate`, and find who switched it off.")
+            raise Unsafe(
+                f"The table {service}.{name} has no forced row-level security: run `make migrate`, and find who switched it off."
+            )
     if (await connection.execute(text("SELECT current_setting('max_prepared_transactions')"))).scalar_one() != "0":
         raise Unsafe("max_prepared_transactions is not 0: a forgotten prepared transaction would hold locks for ever. Set it to 0.")

@@ -23,15 +23,14 @@ Method = Any
 class Peer:
     """Another service. Nothing is retried here: who called us does that, once, and not each of us in turn."""
 
-    def __init__(self, name: str, address: str, token: ServiceToken, config: str, idle: Callable[[], None]) -> None:
-        """`config` is a service config (JSON); `idle` asserts that this task holds no database connection."""
+    def __init__(self, name: str, address: str, token: ServiceToken, idle: Callable[[], None]) -> None:
+        """`idle` asserts that this task holds no database connection."""
         self.name = name
         self.assert_idle = idle
         self._token = token
         self.channel = grpc.aio.insecure_channel(
             address,
             options=[
-                ("grpc.service_config", config),
                 ("grpc.enable_retries", 0),
                 ("grpc.initial_reconnect_backoff_ms", 100),
                 ("grpc.min_reconnect_backoff_ms", 1_000),  # also how long one attempt may take
@@ -45,7 +44,7 @@ class Peer:
             ],
         )
 
-    async def call(self, method: Method, request: Any, *, timeout: float) -> Any:  # noqa: ASYNC109  # gRPC sends it to the peer
+    async def call(self, method: Method, request: Any, *, timeout: float) -> Any:  # gRPC sends it to the peer
         """The answer of a unary method within `timeout` seconds, and within the present call's deadline. Raises faults."""
         self.assert_idle()
         left = deadline_left()

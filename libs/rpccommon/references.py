@@ -134,9 +134,7 @@ class Checker:
         await asyncio.gather(*(self._ask(type, part) for part in parts))
 
     async def _ask(self, type: str, questions: Sequence[_Question]) -> None:
-        items = [
-            references_pb2.ReferenceItem(station_id=str(question.tenant or ""), id=str(question.id)) for question in questions
-        ]
+        items = [references_pb2.ReferenceItem(station_id=str(question.tenant or ""), id=str(question.id)) for question in questions]
         request = references_pb2.CheckReferencesRequest(type=type, items=items)
         try:
             response = await self._peer.call(self._stub.CheckReferences, request, timeout=CHECK_SECONDS)

@@ -10,7 +10,6 @@ from teppan.bookings.v1 import bookings_pb2, bookings_pb2_grpc, customers_pb2, c
 
 import command
 from bookings import config as configuration
-from bookings import peers
 from bookings.config import Config
 from bookings.rpc import BookingsServicer, CustomersServicer, SlotsServicer
 from bookings.tables import SCHEMA, known_stations, known_users, requests_
@@ -23,9 +22,8 @@ from bookings.workers import Deposits
 from dbcommon.references import KnownRows, References
 from dbcommon.requests import Requests
 from ids import new_id
-from rpccommon.auth import FetchedKeys
 from rpccommon.references import Checker
-from service import Following, Parts, Serving, now
+from service import Following, Parts, Serving, now, published_keys
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 SERVICES = (
@@ -43,17 +41,15 @@ def reference() -> str:
 def build(config: Config) -> Serving:
     """Wires the service by plain calls, from the databases up to the servicers."""
     parts = Parts(settings=config.common, schema=SCHEMA, migrations=MIGRATIONS)
-    identity = parts.peer("identity", peers.SERVICES)
-    payments = parts.peer("payments", ())
+    identity = parts.peer("identity")
+    payments = parts.peer("payments")
 
     stations = KnownRows(parts.platform, known_stations, owner="identity", type="identity.Station", facts=heard.station_facts)
     users = KnownRows(parts.platform, known_users, owner="identity", type="identity.User", facts=heard.no_facts)
     references = References({known.type: known for known in (stations, users)}, {"identity": Checker(identity, now)})
     requests = Requests(parts.app, requests_, key=config.common.token_key)
 
-    customers = Customers(
-        app=parts.app, requests=requests, references=references, keyring=config.keyring, now=now, new_id=new_id
-    )
+    customers = Customers(app=parts.app, requests=requests, references=references, keyring=config.keyring, now=now, new_id=new_id)
     slots = Slots(app=parts.app, requests=requests, references=references, now=now)
     bookings = Bookings(
         app=parts.app, requests=requests, references=references, encode=event_to_pb, reference=reference, now=now, new_id=new_id
@@ -65,7 +61,7 @@ def build(config: Config) -> Serving:
     deposits = Deposits(bookings=bookings, account=heard.account_from_event, unknown=unknown)
     return Serving(
         parts=parts,
-        verifier=parts.verifier(FetchedKeys(peers.keys_of(identity), now)),
+        verifier=parts.verifier(published_keys(identity)),
         referents=Referents(platform=parts.platform, feed=parts.feed, encode=event_to_pb),
         services=SERVICES,
         register=[

@@ -18,6 +18,7 @@ from bookings.wire import listing as listing_wire
 from bookings.wire import slots as slots_wire
 from pages import Tokens
 from rpccommon.calls import caller
+from rpccommon.paging import limited
 
 Context = Any
 """A grpc.aio.ServicerContext; nothing here uses it."""
@@ -30,7 +31,9 @@ class CustomersServicer(customers_pb2_grpc.CustomersServiceServicer):
         """Takes its use cases."""
         self._customers = customers
 
-    async def CreateCustomer(self, request: customers_pb.CreateCustomerRequest, context: Context) -> customers_pb.CreateCustomerResponse:
+    async def CreateCustomer(
+        self, request: customers_pb.CreateCustomerRequest, context: Context
+    ) -> customers_pb.CreateCustomerResponse:
         """Makes a customer."""
         wanted = customers_wire.new_customer_from_pb(request)
         customer = await self._customers.create(caller(), wanted, request_id=UUID(request.request_id))
@@ -81,14 +84,10 @@ class BookingsServicer(bookings_pb2_grpc.BookingsServiceServicer):
         self, request: bookings_pb.ListBookingsRequest, context: Context
     ) -> AsyncIterator[bookings_pb.ListBookingsResponse]:
         """Streams pages, at most `page_limit` of them."""
-        query = listing_wire.list_query_from_pb(request, self._tokens)
-        sent = 0
-        async for page in self._bookings.pages(query):
-            for message in listing_wire.page_to_pb(page, query, self._tokens):
-                yield message
-                sent += 1
-                if sent == request.page_limit:
-                    return
+        pager = listing_wire.pager_of(request, self._tokens)
+        pages = self._bookings.pages(listing_wire.list_query_from_pb(request, pager))
+        async for message in limited(pages, lambda page: listing_wire.page_to_pb(page, pager), request.page_limit):
+            yield message
 
     async def CancelBooking(self, request: bookings_pb.CancelBookingRequest, context: Context) -> bookings_pb.CancelBookingResponse:
         """Ends one."""

@@ -1,14 +1,29 @@
 """The schema of bookings, as its migrations make it (a test compares the catalogs)."""
 
 from sqlalchemy import (
-    BigInteger, CheckConstraint, Column, Date, DateTime, ForeignKey, ForeignKeyConstraint, Index, Integer,
-    LargeBinary, SmallInteger, Table, Text, Time, UniqueConstraint, Uuid, text,
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Date,
+    DateTime,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    SmallInteger,
+    Table,
+    Text,
+    Time,
+    UniqueConstraint,
+    Uuid,
+    text,
 )  # fmt: skip
 
 from dbcommon import feed, inbox, migrate, references, requests
-from dbcommon.schema import Access, Schema, metadata
+from dbcommon.schema import Access, Schema, metadata_of
 
-metadata = metadata("bookings")
+metadata = metadata_of("bookings")
 
 requests_ = requests.table(metadata)
 feed_state = inbox.table(metadata)
@@ -66,7 +81,9 @@ schedule_slots = Table(
     Column("station_id", Uuid, primary_key=True),
     Column("weekday", SmallInteger, CheckConstraint("weekday BETWEEN 1 AND 7", name="weekday"), primary_key=True),
     Column("local_start", Time, primary_key=True),
-    Column("length_minutes", SmallInteger, CheckConstraint("length_minutes BETWEEN 15 AND 1440", name="length_minutes"), nullable=False),
+    Column(
+        "length_minutes", SmallInteger, CheckConstraint("length_minutes BETWEEN 15 AND 1440", name="length_minutes"), nullable=False
+    ),
     Column("capacity", SmallInteger, CheckConstraint("capacity >= 0", name="capacity"), nullable=False),
     ForeignKeyConstraint(["station_id"], ["bookings.schedules.station_id"], ondelete="CASCADE"),
 )
@@ -212,15 +229,12 @@ SCHEMA = Schema(
         *references.guard("bookings", "bookings", "station_id", known=known_stations, owner="identity"),
         _OCCUPANCY,
         "REVOKE ALL ON FUNCTION bookings.slots_occupancy() FROM PUBLIC",
-        "CREATE TRIGGER slots_occupancy AFTER INSERT OR DELETE OR UPDATE OF state, slot_date, slot_start ON bookings.bookings"
-        " FOR EACH ROW EXECUTE FUNCTION bookings.slots_occupancy()",
+        "CREATE TRIGGER slots_occupancy AFTER INSERT OR DELETE OR UPDATE OF state, slot_date, slot_start ON bookings.bookings FOR EACH ROW EXECUTE FUNCTION bookings.slots_occupancy()",
         _CAPACITY,
         "REVOKE ALL ON FUNCTION bookings.slots_capacity() FROM PUBLIC",
-        "CREATE TRIGGER slots_capacity BEFORE INSERT OR UPDATE ON bookings.slots"
-        " FOR EACH ROW EXECUTE FUNCTION bookings.slots_capacity()",
+        "CREATE TRIGGER slots_capacity BEFORE INSERT OR UPDATE ON bookings.slots FOR EACH ROW EXECUTE FUNCTION bookings.slots_capacity()",
         _LINES,
         "REVOKE ALL ON FUNCTION bookings.price_lines_sum() FROM PUBLIC",
-        "CREATE CONSTRAINT TRIGGER price_lines_sum AFTER INSERT OR UPDATE OF total_minor ON bookings.bookings"
-        " DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION bookings.price_lines_sum()",
+        "CREATE CONSTRAINT TRIGGER price_lines_sum AFTER INSERT OR UPDATE OF total_minor ON bookings.bookings DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION bookings.price_lines_sum()",
     ],
 )

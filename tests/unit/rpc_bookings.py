@@ -42,7 +42,7 @@ class Bookings(bookings_pb2_grpc.BookingsServiceServicer):
         self.fault: BaseException | None = None
         self.seconds = 0.0
         self.pages = 3
-        self.page = bookings_pb2.ListBookingsResponse(next_page_token="more")
+        self.page = bookings_pb2.ListBookingsResponse(next_page_token="more")  # noqa: S106  # no password
         self.after_page: Any = None
         self.calls: list[Any] = []
         self.ended = asyncio.Event()
@@ -74,7 +74,7 @@ class Bookings(bookings_pb2_grpc.BookingsServiceServicer):
 
 async def failure(call: Any) -> grpc.aio.AioRpcError:
     """The error that a call ends with."""
-    with pytest.raises(grpc.aio.AioRpcError) as failed:
+    with pytest.raises(grpc.aio.AioRpcError) as failed:  # noqa: PT012  # one call, of either kind
         if hasattr(call, "__aiter__"):
             async for _ in call:
                 pass

@@ -17,10 +17,11 @@ from teppan.common.v1 import events_pb2, events_pb2_grpc, references_pb2, refere
 from teppan.identity.v1 import tokens_pb2, tokens_pb2_grpc
 
 from callers import Caller, Kind
-from rpccommon.auth import FixedKeys, ServiceToken, Verifier, access_token, public_jwk
+from rpccommon.auth import ServiceToken, Verifier, access_token
 from rpccommon.calls import Calls
 from rpccommon.client import Peer
-from rpccommon.policies import policies, service_config
+from rpccommon.keys import FixedKeys, public_jwk
+from rpccommon.policies import policies
 from rpccommon.server import Server
 from rpccommon.telemetry import Telemetry
 
@@ -117,7 +118,7 @@ async def stage(*servicers: object, fresh: Callable[[], None] | None = None, pat
     server = Server("test", "127.0.0.1:0", calls, [register], names, ready, drain_seconds=0)
     port = await server.start()
     token = ServiceToken("bookings", SERVICE_KEY, now)
-    peer = Peer("test", f"127.0.0.1:{port}", token, service_config(SERVICES), idle)
+    peer = Peer("test", f"127.0.0.1:{port}", token, idle)
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         try:
             yield Stage(port=port, server=server, calls=calls, peer=peer, channel=channel, registry=registry, held=held)

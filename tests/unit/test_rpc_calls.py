@@ -210,9 +210,7 @@ async def test_a_stale_service_answers_no_user_but_services_and_what_is_public(b
             tokens_pb2_grpc.TokensServiceStub(on.peer.channel).GetKeys, tokens_pb2.GetKeysRequest(), timeout=2
         )
         assert keys.jwks_json == "{}"
-        answer = await on.peer.call(
-            references_pb2_grpc.ReferencesServiceStub(on.peer.channel).CheckReferences, QUESTION, timeout=2
-        )
+        answer = await on.peer.call(references_pb2_grpc.ReferencesServiceStub(on.peer.channel).CheckReferences, QUESTION, timeout=2)
         assert answer.epoch == "asked by bookings"
         denied = bookings_pb2.GetBookingRequest(station_id=str(OTHER_STATION), booking_id=BOOKING)
         assert (await failure(on.bookings.GetBooking(denied, metadata=VIEWER))).code() is grpc.StatusCode.PERMISSION_DENIED

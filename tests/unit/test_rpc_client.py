@@ -18,7 +18,7 @@ from faults import DeadlineExceeded, PeerUnavailable
 from rpccommon.auth import ServiceToken
 from rpccommon.calls import Calls, call_id, caller, deadline_left
 from rpccommon.client import Peer
-from rpccommon.policies import policies, service_config
+from rpccommon.policies import policies
 from rpccommon.server import Server
 from rpccommon.telemetry import Telemetry
 from tests.unit.rpc_stage import SERVICE_KEY, SERVICES, STATION, Stage, bearer, now, ready, stage, user, verifier
@@ -36,7 +36,7 @@ def server(listen: str = "127.0.0.1:0", readiness: Any = ready) -> Server:
 
 def peer(port: int) -> Peer:
     """A way to whatever listens there."""
-    return Peer("test", f"127.0.0.1:{port}", ServiceToken("bookings", SERVICE_KEY, now), service_config(SERVICES), lambda: None)
+    return Peer("test", f"127.0.0.1:{port}", ServiceToken("bookings", SERVICE_KEY, now), lambda: None)
 
 
 class References(references_pb2_grpc.ReferencesServiceServicer):

@@ -102,9 +102,7 @@ async def test_an_empty_feed_says_at_once_that_it_is_complete_and_goes_on_saying
     ] * 4
 
 
-async def test_heartbeats_move_the_cursor_past_what_was_not_wanted(
-    on: Stage, feed: Feed, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_heartbeats_move_the_cursor_past_what_was_not_wanted(on: Stage, feed: Feed, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rpccommon.feed.HEARTBEAT_SECONDS", 0.05)
     feed.fill(3, type="identity.User", station_id=None)
     feed.fill(1, station_id=OTHER_STATION)
@@ -173,7 +171,7 @@ async def test_a_gap_is_an_error_and_not_skipped(on: Stage, feed: Feed) -> None:
 async def test_a_cursor_of_something_else_is_invalid(on: Stage, cursor: str) -> None:
     call = events_pb2_grpc.EventsServiceStub(on.peer.channel).StreamEvents(
         events_pb2.StreamEventsRequest(after_cursor=cursor),
-        metadata=on.peer._metadata(),  # noqa: SLF001  # the call of a peer, with what grpc says of its failure
+        metadata=on.peer._metadata(),  # the call of a peer, with what grpc says of its failure
     )
     with pytest.raises(grpc.aio.AioRpcError) as failed:
         await anext(aiter(call))

@@ -8,10 +8,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from faults import PeerUnavailable
-from rpccommon.auth import (
-    FetchedKeys,
-    public_jwk,
-)
+from rpccommon.keys import FetchedKeys, public_jwk
 from tests.unit.rpc_stage import USER_KEY, fixed_keys, now
 
 

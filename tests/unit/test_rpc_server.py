@@ -158,7 +158,7 @@ def test_the_log_is_json_without_the_values_of_variables() -> None:
     logging_to(stream)
     password = "correct horse"  # noqa: S105  # what must not be seen
     try:
-        raise ValueError("broken")
+        raise ValueError("broken")  # noqa: TRY301  # caught here on purpose
     except ValueError:
         structlog.get_logger().exception("it failed")
         logging.getLogger("grpc").exception("it failed there too %d", len(password))

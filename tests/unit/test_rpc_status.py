@@ -70,9 +70,7 @@ def test_a_refusal_of_a_peer_comes_back_as_it_was_said(message: str, metadata: d
 
 def every_fault() -> list[type[Fault]]:
     """Each that has a code and a reason."""
-    known = [
-        kind for _, kind in inspect.getmembers(faults, inspect.isclass) if issubclass(kind, Fault) and kind is not Remembered
-    ]
+    known = [kind for _, kind in inspect.getmembers(faults, inspect.isclass) if issubclass(kind, Fault) and kind is not Remembered]
     return [kind for kind in known if hasattr(kind, "reason") and hasattr(kind, "code")]
 
 
@@ -195,9 +193,7 @@ def test_only_what_is_safe_to_repeat_is_repeated_by_the_service_config() -> None
     config = json.loads(service_config(SERVICES))
     retried = {f"/{entry['name'][0]['service']}/{entry['name'][0]['method']}" for entry in config["methodConfig"]}
     safe = {options_pb2.RETRY_CLASS_READ, options_pb2.RETRY_CLASS_REQUEST_ID}
-    assert retried == {
-        path for path, policy in policies(*SERVICES).items() if policy.retry in safe and path.startswith("/teppan.")
-    }
+    assert retried == {path for path, policy in policies(*SERVICES).items() if policy.retry in safe and path.startswith("/teppan.")}
     assert "/teppan.identity.v1.TokensService/Login" not in retried
     for entry in config["methodConfig"]:
         assert entry["retryPolicy"]["retryableStatusCodes"] == ["UNAVAILABLE"]

@@ -9,10 +9,11 @@ from sqlalchemy import insert, select, update
 from bookings.domain.bookings import Booking, BookingNotFound, CancelledBy, State
 from bookings.domain.price import Guests, Line
 from bookings.domain.slots import Slot, SlotKey, full
-from bookings.tables import bookings, price_lines
-from dbcommon import references
+from bookings.tables import bookings, outbox, price_lines
+from dbcommon import feed, references
 from dbcommon.constraints import refusing
 from dbcommon.database import Transaction
+from dbcommon.feed import Event
 
 
 async def insert_booking(tx: Transaction, booking: Booking, slot: Slot) -> Booking:
@@ -61,6 +62,11 @@ async def save(tx: Transaction, booking: Booking, **paid_by: Any) -> None:
     changed = {name: value for name, value in _row(booking).items() if name in _CHANGING}
     where = (bookings.c.station_id == booking.station_id, bookings.c.id == booking.booking_id)
     await tx.execute(update(bookings).where(*where).values(**changed, **paid_by))
+
+
+async def announce(tx: Transaction, event: Event) -> None:
+    """Tells other services of a change, once the booking's row is locked."""
+    await feed.append(tx, outbox, event)
 
 
 async def slot_of(tx: Transaction, station_id: UUID, booking_id: UUID) -> SlotKey:

@@ -120,4 +120,3 @@ def _slot(row: Any) -> Slot:
         capacity=row.capacity,
         taken=row.taken,
     )
-

@@ -13,12 +13,11 @@ from bookings.store import customers as customer_store
 from bookings.store import listing
 from bookings.store import slots as slot_store
 from bookings.store.listing import ListQuery
-from bookings.tables import outbox
 from callers import Caller
-from dbcommon import feed
 from dbcommon.database import Database, Transaction
 from dbcommon.feed import Event, Feed
-from dbcommon.references import Referent, References, Wanted
+from dbcommon.keyset import Row, pages
+from dbcommon.references import ABSENT, Found, References, Referent, Wanted
 from dbcommon.requests import Requests
 from pages import Page
 
@@ -105,15 +104,9 @@ class Bookings:
         async with self.app.transaction(tenant=station_id, read_only=True) as tx:
             return await store.get(tx, station_id, booking_id)
 
-    async def pages(self, query: ListQuery) -> AsyncIterator[Page[listing.Row]]:
+    def pages(self, query: ListQuery) -> AsyncIterator[Page[Row]]:
         """The pages of a list; no connection is held while one is being sent."""
-        while True:
-            async with self.app.read(tenant=query.station_id) as read:
-                page = await listing.page(read, query)
-            yield page
-            if page.next is None:
-                return
-            query = query.following((page.next[0], page.next[1]))
+        return pages(self.app, listing.keyset(query))
 
     async def cancel(self, caller: Caller, wanted: Cancellation, *, request_id: UUID) -> Booking:
         """Raises BookingNotFound, BookingState, EtagStale."""
@@ -158,21 +151,12 @@ class Bookings:
             referent_state=referent_state(booking),
             payload=self.encode(booking),
         )
-        await feed.append(tx, outbox, event)
+        await store.announce(tx, event)
 
 
 def referent_state(booking: Booking) -> Referent:
     """Whether new payments may refer to a booking."""
     return Referent.CLOSED if booking.state in ENDED else Referent.OPEN
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """What is said of one booking to a service that refers to it."""
-
-    state: int
-    version: int
-    facts: bytes | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,7 +167,7 @@ class Referents:
     feed: Feed
     encode: Callable[[Booking], bytes]
 
-    async def check(self, type: str, items: Sequence[tuple[UUID | None, UUID]]) -> tuple[UUID, Sequence[Answer]]:
+    async def check(self, type: str, items: Sequence[tuple[UUID | None, UUID]]) -> tuple[UUID, Sequence[Found]]:
         """The epoch, and an answer for each item in order; a booking of another station is not found."""
         epoch = (await self.feed.head()).epoch
         found: dict[tuple[UUID, UUID], Booking] = {}
@@ -191,12 +175,9 @@ class Referents:
             async with self.platform.transaction(read_only=True) as tx:
                 rows = await store.referents(tx, [id for _, id in items])
             found = {(row.station_id, row.booking_id): row for row in rows if row.booking_id}
-        answers = []
-        for station_id, booking_id in items:
-            booking = found.get((station_id, booking_id)) if station_id else None
-            answers.append(
-                Answer(state=referent_state(booking), version=booking.version, facts=self.encode(booking))
-                if booking
-                else Answer(state=Referent.NOT_FOUND, version=0, facts=None)
-            )
-        return epoch, answers
+        return epoch, [self._found(found.get((station_id, id))) if station_id else ABSENT for station_id, id in items]
+
+    def _found(self, booking: Booking | None) -> Found:
+        if booking is None:
+            return ABSENT
+        return Found(state=referent_state(booking), version=booking.version, facts=self.encode(booking))

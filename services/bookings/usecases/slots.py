@@ -46,17 +46,13 @@ class Slots:
                 present = await store.schedule(tx, station, lock=True)
                 if wanted.etag and wanted.etag != str(present.version):
                     raise EtagStale("the schedule changed since its etag was read", etag=str(present.version))
-                new = Schedule(
-                    station_id=station, slots=wanted.slots, version=present.version + 1, update_time=self.now()
-                )
+                new = Schedule(station_id=station, slots=wanted.slots, version=present.version + 1, update_time=self.now())
                 await store.replace_schedule(tx, new)
                 return replace(new, slots=new.slots or DEFAULT_WEEK)
 
         return await self.requests.once(request, attempt, self._schedule)
 
-    async def search(
-        self, station_ids: Sequence[UUID], first: date, last: date
-    ) -> AsyncIterator[tuple[Station, list[Slot]]]:
+    async def search(self, station_ids: Sequence[UUID], first: date, last: date) -> AsyncIterator[tuple[Station, list[Slot]]]:
         """Each station's slots of those local dates, with what is taken. Raises ReferenceNotFound before anything is given."""
         await self._ensure_known(station_ids)
         for station_id in station_ids:

@@ -9,7 +9,8 @@ from bookings.domain.bookings import Booking, CancelledBy, NewBooking
 from bookings.domain.price import Guests
 from bookings.domain.slots import SlotKey
 from bookings.usecases.bookings import Cancellation
-from bookings.wire.values import date_from_pb, packed, set_instant, time_from_pb
+from bookings.wire.values import date_from_pb, time_from_pb
+from rpccommon.values import packed, set_instant
 
 
 def new_booking_from_pb(request: pb.CreateBookingRequest) -> NewBooking:
@@ -44,9 +45,7 @@ def booking_to_pb(booking: Booking) -> pb.Booking:
     message = _shown_to_all(booking)
     message.requests = booking.requests
     for line in booking.lines:
-        message.price_lines.add(
-            kind=line.kind, quantity=line.quantity, unit_minor=line.unit_minor, amount_minor=line.amount_minor
-        )
+        message.price_lines.add(kind=line.kind, quantity=line.quantity, unit_minor=line.unit_minor, amount_minor=line.amount_minor)
     return message
 
 

@@ -5,7 +5,7 @@ from uuid import UUID
 from teppan.bookings.v1 import customers_pb2 as pb
 
 from bookings.domain.customers import Customer, NewCustomer, normalise_email
-from bookings.wire.values import optional_id, set_instant
+from rpccommon.values import optional_id, set_instant
 
 
 def new_customer_from_pb(request: pb.CreateCustomerRequest) -> NewCustomer:

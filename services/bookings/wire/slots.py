@@ -9,8 +9,9 @@ from teppan.bookings.v1 import slots_pb2 as pb
 
 from bookings.domain.slots import SEARCH_DAYS_MAX, Schedule, ScheduledSlot, Slot, Station
 from bookings.usecases.slots import NewSchedule
-from bookings.wire.values import date_from_pb, set_instant, time_from_pb
+from bookings.wire.values import date_from_pb, time_from_pb
 from faults import InvalidArgument
+from rpccommon.values import set_instant
 
 
 def new_schedule_from_pb(request: pb.UpdateScheduleRequest) -> NewSchedule:
@@ -33,7 +34,7 @@ def schedule_to_pb(schedule: Schedule) -> pb.Schedule:
     for slot in schedule.slots:
         start = TimeOfDay(hours=slot.start.hour, minutes=slot.start.minute)
         message.slots.add(
-            weekday=pb.google_dot_type_dot_dayofweek__pb2.DayOfWeek.ValueType(slot.weekday),
+            weekday=slot.weekday,
             start=start,
             length_minutes=slot.length_minutes,
             capacity=slot.capacity,

