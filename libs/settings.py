@@ -3,7 +3,7 @@
 import base64
 import binascii
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 DRAIN_SECONDS = 5.0
-SERVICES = ("identity", "bookings", "payments")
 
 
 class SettingsWrong(Exception):
@@ -75,15 +74,15 @@ class Reader:
             raise SettingsWrong("\n".join(self.problems))
 
 
-def read(service: str, reader: Reader) -> Settings:
-    """The settings of a service; the caller asks `reader.done()` before it uses them."""
+def read(service: str, reader: Reader, *, peers: Sequence[str]) -> Settings:
+    """The settings of a service that calls these others; the caller asks `reader.done()` before it uses them."""
     return Settings(
         service=service,
         listen=reader.text("TEPPAN_LISTEN"),
         metrics_listen=reader.text("TEPPAN_METRICS_LISTEN"),
         app_url=reader.text("TEPPAN_DATABASE_APP_URL"),
         platform_url=reader.text("TEPPAN_DATABASE_PLATFORM_URL"),
-        peers={name: reader.text(f"TEPPAN_{name.upper()}_ADDRESS") for name in SERVICES if name != service},
+        peers={name: reader.text(f"TEPPAN_{name.upper()}_ADDRESS") for name in peers},
         service_key=reader.file("TEPPAN_SERVICE_KEY_FILE", private_key),  # type: ignore[arg-type]  # None is a problem that is noted
         service_jwks=reader.file("TEPPAN_SERVICE_JWKS_FILE", _jwks),  # type: ignore[arg-type]  # likewise
         token_key=reader.file("TEPPAN_TOKEN_KEY_FILE", _token_key),  # type: ignore[arg-type]  # likewise

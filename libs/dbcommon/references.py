@@ -254,10 +254,18 @@ class References:
             if missing:
                 await self._ask(known, [reference for reference in asked if reference.id in missing])
 
-    async def ask(self, wanted: Wanted) -> Answer:
-        """Asks the owner whatever is known here. Raises ReferenceNotFound, PeerUnavailable."""
+    async def ensure_open(self, wanted: Wanted) -> None:
+        """Asks the owner, whatever is known here, and stores the answer where nothing is (rule 8: what money refers to).
+
+        Raises ReferenceNotFound, ReferenceClosed, PeerUnavailable, FeedStale. The guard decides again.
+        """
         known = self._known[wanted.type]
-        return (await self._answers(known, [wanted]))[wanted.id]
+        answers = await self._answers(known, [wanted])
+        if answers[wanted.id].state != Referent.OPEN:
+            message = f"{wanted.field}: the {wanted.type} is not in use"
+            raise ReferenceClosed(message, field=wanted.field, type=wanted.type)
+        if await known.missing([wanted.id]):
+            await known.store(answers)
 
     async def _ask(self, known: KnownRows, references: Sequence[Wanted]) -> None:
         await known.store(await self._answers(known, references))

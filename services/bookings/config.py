@@ -19,7 +19,7 @@ class Config:
 def read(environ: Mapping[str, str]) -> Config:
     """Raises SettingsWrong with every mistake."""
     reader = Reader(environ)
-    common = settings.read("bookings", reader)
+    common = settings.read("bookings", reader, peers=("identity", "payments"))
     keyring = reader.file("TEPPAN_KEYRING_FILE", lambda text: Keyring.from_json(text.decode()))
     reader.done()
     return Config(common=common, keyring=keyring)  # type: ignore[arg-type]  # it was read, or `done` raised

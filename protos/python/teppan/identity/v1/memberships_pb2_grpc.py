@@ -48,7 +48,8 @@ class MembershipsServiceServicer(object):
 
     def AddMember(self, request, context):
         """Gives a user a role in a station; their next login carries it.
-        NOT_FOUND STATION_NOT_FOUND, USER_NOT_FOUND; ALREADY_EXISTS MEMBER_EXISTS; FAILED_PRECONDITION STATION_STATE.
+        NOT_FOUND STATION_NOT_FOUND, USER_NOT_FOUND; ALREADY_EXISTS MEMBER_EXISTS; FAILED_PRECONDITION STATION_STATE,
+        MEMBERSHIPS_LIMIT (a user has at most 20).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

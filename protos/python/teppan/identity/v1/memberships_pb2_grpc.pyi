@@ -35,7 +35,8 @@ class MembershipsServiceStub:
     def __new__(cls, channel: _aio.Channel) -> MembershipsServiceAsyncStub: ...
     AddMember: _grpc.UnaryUnaryMultiCallable[_memberships_pb2.AddMemberRequest, _memberships_pb2.AddMemberResponse]
     """Gives a user a role in a station; their next login carries it.
-    NOT_FOUND STATION_NOT_FOUND, USER_NOT_FOUND; ALREADY_EXISTS MEMBER_EXISTS; FAILED_PRECONDITION STATION_STATE.
+    NOT_FOUND STATION_NOT_FOUND, USER_NOT_FOUND; ALREADY_EXISTS MEMBER_EXISTS; FAILED_PRECONDITION STATION_STATE,
+    MEMBERSHIPS_LIMIT (a user has at most 20).
     """
 
 @_typing.type_check_only
@@ -45,7 +46,8 @@ class MembershipsServiceAsyncStub(MembershipsServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     AddMember: _aio.UnaryUnaryMultiCallable[_memberships_pb2.AddMemberRequest, _memberships_pb2.AddMemberResponse]  # type: ignore[assignment]
     """Gives a user a role in a station; their next login carries it.
-    NOT_FOUND STATION_NOT_FOUND, USER_NOT_FOUND; ALREADY_EXISTS MEMBER_EXISTS; FAILED_PRECONDITION STATION_STATE.
+    NOT_FOUND STATION_NOT_FOUND, USER_NOT_FOUND; ALREADY_EXISTS MEMBER_EXISTS; FAILED_PRECONDITION STATION_STATE,
+    MEMBERSHIPS_LIMIT (a user has at most 20).
     """
 
 class MembershipsServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -58,7 +60,8 @@ class MembershipsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_memberships_pb2.AddMemberResponse, _abc.Awaitable[_memberships_pb2.AddMemberResponse]]:
         """Gives a user a role in a station; their next login carries it.
-        NOT_FOUND STATION_NOT_FOUND, USER_NOT_FOUND; ALREADY_EXISTS MEMBER_EXISTS; FAILED_PRECONDITION STATION_STATE.
+        NOT_FOUND STATION_NOT_FOUND, USER_NOT_FOUND; ALREADY_EXISTS MEMBER_EXISTS; FAILED_PRECONDITION STATION_STATE,
+        MEMBERSHIPS_LIMIT (a user has at most 20).
         """
 
 def add_MembershipsServiceServicer_to_server(servicer: MembershipsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

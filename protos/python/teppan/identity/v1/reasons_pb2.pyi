@@ -39,6 +39,8 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """UNAUTHENTICATED: unknown email, wrong password, or locked out; never said which."""
     REASON_LOGIN_BUSY: _Reason.ValueType  # 8
     """RESOURCE_EXHAUSTED: too many passwords are being checked at once. Ask again."""
+    REASON_MEMBERSHIPS_LIMIT: _Reason.ValueType  # 9
+    """FAILED_PRECONDITION: the user has as many memberships as an access token carries; metadata `limit`."""
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper): ...
 
@@ -59,4 +61,6 @@ REASON_LOGIN_REFUSED: Reason.ValueType  # 7
 """UNAUTHENTICATED: unknown email, wrong password, or locked out; never said which."""
 REASON_LOGIN_BUSY: Reason.ValueType  # 8
 """RESOURCE_EXHAUSTED: too many passwords are being checked at once. Ask again."""
+REASON_MEMBERSHIPS_LIMIT: Reason.ValueType  # 9
+"""FAILED_PRECONDITION: the user has as many memberships as an access token carries; metadata `limit`."""
 Global___Reason: _TypeAlias = Reason  # noqa: Y015

@@ -1,0 +1,134 @@
+"""Stations: the places that take bookings, and what may become of them."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import IntEnum
+from uuid import UUID
+from zoneinfo import available_timezones
+
+from faults import AlreadyExists, EtagStale, FailedPrecondition, InvalidArgument, NotFound
+
+ZONES = frozenset(available_timezones()) - {"Factory", "localtime"}
+"""Without the two that name no place."""
+
+CURRENCIES = frozenset(
+    "AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BHD BIF BMD BND BOB BRL BSD BTN BWP BYN BZD CAD CDF CHF CLP CNY COP CRC CUP"
+    " CVE CZK DJF DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GNF GTQ GYD HKD HNL HTG HUF IDR ILS INR IQD IRR ISK JMD"
+    " JOD JPY KES KGS KHR KMF KPW KRW KWD KYD KZT LAK LBP LKR LRD LSL LYD MAD MDL MGA MKD MMK MNT MOP MRU MUR MVR MWK MXN MYR MZN"
+    " NAD NGN NIO NOK NPR NZD OMR PAB PEN PGK PHP PKR PLN PYG QAR RON RSD RUB RWF SAR SBD SCR SDG SEK SGD SHP SLE SOS SRD SSP STN"
+    " SVC SYP SZL THB TJS TMT TND TOP TRY TTD TWD TZS UAH UGX USD UYU UZS VED VES VND VUV WST XAF XCD XCG XOF XPF YER ZAR ZMW ZWG"
+    .split()
+)  # fmt: skip
+"""The currencies in use of ISO 4217's list one, as of January 2026: without funds, metals and test codes."""
+
+
+class State(IntEnum):
+    """As teppan.identity.v1.StationState numbers them."""
+
+    ACTIVE = 1
+    SUSPENDED = 2
+    DELETED = 3
+    PURGING = 4
+    PURGED = 5
+
+
+TRANSITIONS: dict[State, set[State]] = {
+    State.ACTIVE: {State.SUSPENDED},
+    State.SUSPENDED: set(),
+    State.DELETED: set(),
+    State.PURGING: set(),
+    State.PURGED: set(),
+}
+"""The only place that knows what may follow what."""
+
+
+class StationNotFound(NotFound):
+    """No such station."""
+
+    reason = "STATION_NOT_FOUND"
+
+
+class StationCodeTaken(AlreadyExists):
+    """Another station has that code."""
+
+    reason = "STATION_CODE_TAKEN"
+
+
+class StationState(FailedPrecondition):
+    """The station's state does not allow it."""
+
+    reason = "STATION_STATE"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewStation:
+    """What is asked for; an empty display name is the name."""
+
+    code: str
+    name: str
+    display_name: str
+    time_zone: str
+    currency_code: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Station:
+    """A station; its zone is an IANA name, its currency an ISO 4217 code."""
+
+    station_id: UUID
+    code: str
+    name: str
+    display_name: str
+    time_zone: str
+    currency_code: str
+    state: State
+    version: int
+    create_time: datetime
+    update_time: datetime
+
+
+def check_place(wanted: NewStation) -> None:
+    """Refuses a zone or a currency that there is not, both at once."""
+    problems = {}
+    if wanted.time_zone not in ZONES:
+        problems["time_zone"] = "it must be the IANA name of a time zone, such as Europe/Berlin"
+    if wanted.currency_code not in CURRENCIES:
+        problems["currency_code"] = "it must be the ISO 4217 code of a currency in use, such as EUR"
+    if problems:
+        raise InvalidArgument(problems)
+
+
+def found(wanted: NewStation, *, station_id: UUID, now: datetime) -> Station:
+    """A station, in use at once."""
+    return Station(
+        station_id=station_id,
+        code=wanted.code,
+        name=wanted.name,
+        display_name=wanted.display_name or wanted.name,
+        time_zone=wanted.time_zone,
+        currency_code=wanted.currency_code,
+        state=State.ACTIVE,
+        version=1,
+        create_time=now,
+        update_time=now,
+    )
+
+
+def suspend(station: Station, *, etag: str, now: datetime) -> Station:
+    """The station, out of use. Raises StationState, EtagStale."""
+    if etag and etag != str(station.version):
+        raise EtagStale("the station changed since its etag was read", etag=str(station.version))
+    if State.SUSPENDED not in TRANSITIONS[station.state]:
+        raise _unfit(station, State.SUSPENDED)
+    return replace(station, state=State.SUSPENDED, version=station.version + 1, update_time=now)
+
+
+def expect_active(station: Station) -> None:
+    """Raises StationState where nothing new may begin at the station."""
+    if station.state is not State.ACTIVE:
+        raise _unfit(station, State.ACTIVE)
+
+
+def _unfit(station: Station, wanted: State) -> StationState:
+    message = f"the station is {station.state.name}, which does not allow it"
+    return StationState(message, state=station.state.name, wanted=wanted.name)

@@ -1,0 +1,114 @@
+"""The schema of identity, as its migrations make it (a test compares the catalogs)."""
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    SmallInteger,
+    Table,
+    Text,
+    Uuid,
+    text,
+)  # fmt: skip
+
+from dbcommon import feed, migrate, requests
+from dbcommon.schema import Access, Schema, metadata_of
+from identity.domain.memberships import MEMBERSHIPS_MAX
+
+metadata = metadata_of("identity")
+
+requests_ = requests.table(metadata)
+schema_compatibility = migrate.table(metadata)
+feed.tables(metadata)
+outbox = metadata.tables["identity.outbox"]
+
+
+def _time(name: str, *, nullable: bool = False) -> Column[object]:
+    return Column(name, DateTime(timezone=True), nullable=nullable)
+
+
+stations = Table(
+    "stations",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("code", Text, nullable=False, unique=True),
+    Column("name", Text, nullable=False),
+    Column("display_name", Text, nullable=False),
+    Column("time_zone", Text, nullable=False),
+    Column("currency_code", Text, nullable=False),
+    Column("state", SmallInteger, CheckConstraint("state BETWEEN 1 AND 5", name="state"), nullable=False),
+    Column("version", BigInteger, nullable=False),
+    _time("create_time"),
+    _time("update_time"),
+)
+
+users = Table(
+    "users",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("email", LargeBinary, nullable=False),
+    Column("email_index", LargeBinary, nullable=False, unique=True),
+    Column("password_hash", Text, nullable=False),
+    Column("platform_role", SmallInteger, CheckConstraint("platform_role BETWEEN 0 AND 2", name="platform_role"), nullable=False),
+    Column("state", SmallInteger, CheckConstraint("state BETWEEN 1 AND 3", name="state"), nullable=False),
+    Column(
+        "failed_logins",
+        SmallInteger,
+        CheckConstraint("failed_logins >= 0", name="failed_logins"),
+        nullable=False,
+        server_default=text("0"),
+    ),
+    _time("locked_until", nullable=True),
+    Column("version", BigInteger, nullable=False),
+    _time("create_time"),
+    _time("update_time"),
+)
+
+memberships = Table(
+    "memberships",
+    metadata,
+    Column("station_id", Uuid, ForeignKey("identity.stations.id"), primary_key=True),
+    Column("user_id", Uuid, ForeignKey("identity.users.id"), primary_key=True),
+    Column("role", SmallInteger, CheckConstraint("role BETWEEN 1 AND 4", name="role"), nullable=False),
+    _time("expire_time", nullable=True),
+    Column("version", BigInteger, nullable=False),
+    _time("create_time"),
+    Index(None, "user_id"),
+)
+
+# After the insert, so that the keys have spoken first. The lock of the user's row makes two who add at once count one after
+# the other: each statement here has a snapshot of its own.
+_PER_USER = f"""CREATE FUNCTION identity.memberships_per_user() RETURNS trigger LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  PERFORM FROM identity.users u WHERE u.id = NEW.user_id FOR NO KEY UPDATE;
+  IF (SELECT count(*) FROM identity.memberships m WHERE m.user_id = NEW.user_id) > {MEMBERSHIPS_MAX} THEN
+    RAISE EXCEPTION 'too many memberships' USING ERRCODE = 'check_violation', CONSTRAINT = 'memberships_per_user';
+  END IF;
+  RETURN NULL;
+END $$"""
+
+SCHEMA = Schema(
+    service="identity",
+    metadata=metadata,
+    access={
+        "requests": requests.ACCESS,
+        **feed.ACCESS,
+        "schema_compatibility": migrate.ACCESS,
+        "stations": Access(app=("SELECT",), platform=("SELECT", "INSERT", "UPDATE"), tenant="id"),
+        "users": Access(platform=("SELECT", "INSERT", "UPDATE")),
+        "memberships": Access(app=("SELECT", "INSERT"), platform=("SELECT",), tenant="station_id"),
+    },
+    after=[
+        *feed.ddl("identity"),
+        *migrate.grants("identity"),
+        _PER_USER,
+        "REVOKE ALL ON FUNCTION identity.memberships_per_user() FROM PUBLIC",
+        "CREATE TRIGGER memberships_per_user AFTER INSERT ON identity.memberships FOR EACH ROW EXECUTE FUNCTION identity.memberships_per_user()",
+    ],
+)

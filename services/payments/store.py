@@ -1,0 +1,112 @@
+"""All SQL of payments. The row of an account is the lock of a booking's money; a trigger keeps it within what is owed."""
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import insert, select, update
+
+from dbcommon import feed, references
+from dbcommon.constraints import refusing
+from dbcommon.database import Transaction
+from dbcommon.feed import Event
+from dbcommon.keyset import Key, Keyset
+from faults import FeedStale
+from payments.domain import Account, Kind, Method, Payment, PaymentNotFound, State, overpaid
+from payments.tables import booking_accounts, outbox, payments
+
+
+async def lock_account(tx: Transaction, station_id: UUID, booking_id: UUID) -> Account:
+    """The account, locked until the transaction ends. Raises FeedStale where its known row is not there (any more)."""
+    columns = booking_accounts.c
+    where = (columns.station_id == station_id, columns.booking_id == booking_id)
+    statement = select(*(columns[name] for name in _FACTS), columns.money_version).where(*where).with_for_update(key_share=True)
+    row = (await tx.execute(statement)).mappings().first()
+    if row is None:
+        raise FeedStale("the booking has to be checked again", feed="bookings")
+    return Account(**{name: row[name] for name in _FACTS}, version=row["money_version"])
+
+
+async def save_account(tx: Transaction, before: Account, after: Account) -> None:
+    """Writes the money of a locked account. Raises Overpaid: the database decides."""
+    columns = booking_accounts.c
+    where = (columns.station_id == after.station_id, columns.booking_id == after.booking_id)
+    money = {"captured_minor": after.captured_minor, "gratuity_minor": after.gratuity_minor, "money_version": after.version}
+    with refusing({"accounts_not_overpaid": overpaid(before)}):
+        await tx.execute(update(booking_accounts).where(*where).values(money))
+
+
+async def insert_payment(tx: Transaction, payment: Payment) -> None:
+    """Raises ReferenceClosed, FeedStale: the database decides."""
+    faults = {
+        **references.refusals("payments", "station_id", type="identity.Station", owner="identity"),
+        **references.refusals("payments", "booking_id", type="bookings.Booking", owner="bookings"),
+    }
+    row = {
+        **{name: getattr(payment, name) for name in _SAME},
+        "id": payment.payment_id,
+        "kind": payment.kind.value,
+        "method": payment.method.value,
+        "state": payment.state.value,
+    }
+    with refusing(faults):
+        await tx.execute(insert(payments).values(row))
+
+
+async def get(tx: Transaction, station_id: UUID, payment_id: UUID) -> Payment:
+    """Raises PaymentNotFound."""
+    where = (payments.c.station_id == station_id, payments.c.id == payment_id)
+    row = (await tx.execute(select(payments).where(*where))).mappings().first()
+    if row is None:
+        raise PaymentNotFound("there is no such payment in this station", payment_id=payment_id)
+    return _payment(row)
+
+
+async def announce(tx: Transaction, event: Event) -> None:
+    """Tells other services of a change, once the account's row is locked."""
+    await feed.append(tx, outbox, event)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListQuery:
+    """What is asked for: one station's payments, the newest first; of one booking where it is named."""
+
+    station_id: UUID
+    booking_id: UUID | None
+    page_size: int
+    after: Key | None
+
+
+def keyset(query: ListQuery) -> Keyset:
+    """The list as a range of `(station_id, create_time, id)`, or of `(station_id, booking_id, create_time, id)`."""
+    return Keyset(
+        tenant=query.station_id,
+        table="payments.payments",
+        columns=", ".join(("id", "kind", "method", "state", *_SAME)),
+        order="create_time",
+        descending=True,
+        where=[("b.booking_id =", query.booking_id)] if query.booking_id else [],
+        page_size=query.page_size,
+        after=query.after,
+    )
+
+
+_FACTS = (
+    "booking_id", "station_id", "customer_id", "currency_code", "total_minor", "captured_minor", "refunded_minor",
+    "gratuity_minor",
+)  # fmt: skip
+_SAME = (
+    "station_id", "booking_id", "customer_id", "amount_minor", "currency_code", "created_by", "created_by_name", "version",
+    "create_time", "update_time",
+)  # fmt: skip
+"""Columns and fields of one name and one type."""
+
+
+def _payment(row: Any) -> Payment:
+    return Payment(
+        **{name: row[name] for name in _SAME},
+        payment_id=row["id"],
+        kind=Kind(row["kind"]),
+        method=Method(row["method"]),
+        state=State(row["state"]),
+    )

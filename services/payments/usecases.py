@@ -1,0 +1,95 @@
+"""A method a call: what peers know, then the rule, then one transaction."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from callers import Caller
+from dbcommon.database import Database, Transaction
+from dbcommon.feed import Event, Feed
+from dbcommon.keyset import Row, pages
+from dbcommon.references import ABSENT, Found, References, Wanted
+from dbcommon.requests import Requests
+from pages import Page
+from payments import store
+from payments.domain import Account, NewPayment, Payment, receive, record
+from payments.store import ListQuery
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Payments:
+    """The calls of PaymentsService. `encode_...` make the payloads of events.
+
+    `fresh` raises FeedStale where bookings' feed has not been heard for too long to take money for its bookings.
+    """
+
+    app: Database
+    requests: Requests
+    references: References
+    fresh: Callable[[], None]
+    encode_payment: Callable[[Payment], bytes]
+    encode_account: Callable[[Account], bytes]
+    now: Callable[[], datetime]
+    new_id: Callable[[], UUID]
+
+    async def create(self, caller: Caller, wanted: NewPayment, *, request_id: UUID) -> Payment:
+        """Raises Overpaid, CurrencyMismatch, ReferenceNotFound, ReferenceClosed, FeedStale, PeerUnavailable."""
+        station = wanted.station_id
+        request = self.requests.request(caller, "CreatePayment", tenant=station, request_id=request_id, content=wanted)
+        payment_id = self.new_id()
+
+        async def attempt() -> Payment:
+            await self.references.ensure_known([Wanted(field="station_id", type="identity.Station", id=station)])
+            booking = Wanted(field="booking_id", type="bookings.Booking", id=wanted.booking_id, tenant=station)
+            await self.references.ensure_open(booking)
+            self.fresh()
+            async with self.app.transaction(tenant=station) as tx:
+                await self.requests.begin(tx, request, made=payment_id)
+                return await self._take(tx, caller, wanted, payment_id)
+
+        return await self.requests.once(request, attempt, lambda made: self.get(station, made))
+
+    async def _take(self, tx: Transaction, caller: Caller, wanted: NewPayment, payment_id: UUID) -> Payment:
+        """Takes money in a transaction: locks the account, then writes payment, account and events."""
+        before = await store.lock_account(tx, wanted.station_id, wanted.booking_id)
+        after = receive(before, wanted)
+        payment = record(
+            wanted, before, payment_id=payment_id, created_by=caller.user_id, created_by_name=caller.name, now=self.now()
+        )  # fmt: skip
+        await store.insert_payment(tx, payment)
+        await store.save_account(tx, before, after)
+        await self._announce(tx, "payments.Payment", payment_id, payment, self.encode_payment(payment))
+        await self._announce(tx, "payments.Account", wanted.booking_id, after, self.encode_account(after))
+        return payment
+
+    async def get(self, station_id: UUID, payment_id: UUID) -> Payment:
+        """Raises PaymentNotFound."""
+        async with self.app.transaction(tenant=station_id, read_only=True) as tx:
+            return await store.get(tx, station_id, payment_id)
+
+    def pages(self, query: ListQuery) -> AsyncIterator[Page[Row]]:
+        """The pages of a list; no connection is held while one is being sent."""
+        return pages(self.app, store.keyset(query))
+
+    async def _announce(self, tx: Transaction, type: str, entity_id: UUID, entity: Payment | Account, payload: bytes) -> None:
+        event = Event(
+            event_id=self.new_id(),
+            type=type,
+            entity_id=entity_id,
+            tenant=entity.station_id,
+            version=entity.version,
+            payload=payload,
+        )
+        await store.announce(tx, event)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Referents:
+    """Answers the checks of other services: nothing of payments is referred to."""
+
+    feed: Feed
+
+    async def check(self, type: str, items: Sequence[tuple[UUID | None, UUID]]) -> tuple[UUID, Sequence[Found]]:
+        """The epoch, and that there is no such thing, for each item."""
+        return (await self.feed.head()).epoch, [ABSENT] * len(items)

@@ -1,0 +1,46 @@
+"""Pages of ListPayments."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+from uuid import UUID
+
+from teppan.payments.v1 import payments_pb2 as pb
+
+from pages import Page, Tokens, bound, page_size
+from payments.store import ListQuery
+from payments.wire.payments import fill
+from rpccommon.paging import Key, Pager
+from rpccommon.values import optional_id
+
+
+def list_query_from_pb(request: pb.ListPaymentsRequest, pager: Pager) -> ListQuery:
+    """Raises PageTokenInvalid for a token of anything but this list."""
+    return ListQuery(
+        station_id=UUID(request.station_id),
+        booking_id=optional_id(request.booking_id),
+        page_size=page_size(request.page_size),
+        after=pager.key(request.page_token),
+    )
+
+
+def pager_of(request: pb.ListPaymentsRequest, tokens: Tokens) -> Pager:
+    """Binds tokens to everything that decides which rows come; not to the page size, which may change on the way."""
+    purpose = bound("ListPayments", station=UUID(request.station_id), booking=optional_id(request.booking_id))
+    return Pager(tokens, purpose)
+
+
+def page_to_pb(page: Page[Any], pager: Pager) -> Iterator[pb.ListPaymentsResponse]:
+    """A page as one message, or as several."""
+    return pager.messages(page, _message, _key)
+
+
+def _message(rows: Sequence[Any]) -> pb.ListPaymentsResponse:
+    message = pb.ListPaymentsResponse()
+    payments = message.payments
+    for row in rows:
+        fill(payments.add(), row)
+    return message
+
+
+def _key(row: Any) -> Key:
+    return row["create_time"], row["id"]

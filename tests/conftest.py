@@ -1,0 +1,62 @@
+"""A Postgres for the whole run: a private one, or the one that TEPPAN_DATABASE_URL names. Never a fake."""
+
+import asyncio
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from local.database import Server
+from local.postgres import Postgres, data_folder, private_folder
+
+TEMPLATE = f"teppan_template_{os.getpid()}"
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """A server of this run."""
+    if url := os.environ.get("TEPPAN_DATABASE_URL"):
+        yield Server(admin_url=url)
+        return
+    folder, run = Path(tempfile.mkdtemp(prefix="teppan-test-")), private_folder("teppan-")
+    postgres = Postgres(data=data_folder(folder / "data"), run=run, version=os.environ.get("PG", "18"), durable=False)
+    child = postgres.start(folder / "postgres.log")
+    try:
+        yield Server(admin_url=postgres.url())
+    finally:
+        postgres.stop(child)
+        for each in (postgres.data, run, folder):
+            shutil.rmtree(each, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def template(server: Server) -> Iterator[str]:
+    """A database with all schemas as the migrations make them; tests get copies."""
+
+    async def make() -> None:
+        await server.prepare(TEMPLATE)
+        await server.migrate(TEMPLATE)
+
+    asyncio.run(make())
+    yield TEMPLATE
+    asyncio.run(server.drop(TEMPLATE))
+
+
+@pytest.fixture
+async def database(server: Server, template: str) -> AsyncIterator[str]:
+    """A database of the test's own."""
+    name = new_database()
+    await server.create(name, template)
+    yield name
+    await server.drop(name)
+
+
+_made = iter(range(1_000_000))
+
+
+def new_database() -> str:
+    """A name that nobody has."""
+    return f"teppan_test_{os.getpid()}_{next(_made)}"
