@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 VERSIONS = {"16": "pginstall", "18": "pginstall18"}
 SUPERUSER = "postgres"
@@ -183,7 +184,7 @@ class Postgres:
             child.kill()
             child.wait()
 
-    def _child(self) -> dict[str, object]:
+    def _child(self) -> dict[str, Any]:
         """How its processes are started: as the unprivileged user where this one is root, in a folder that user can enter."""
         if not as_root():
             return {"cwd": self.run}

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -123,7 +124,10 @@ def start(stack: Stack, *, tied: bool) -> None:
         programs.insert(0, server)
     stack.supervisor.start(programs, tied=tied)
     if stack.embedded:
-        stack.postgres.wait(lambda: all(status.running for status in stack.supervisor.status() if status.name == "postgres"), stack.supervisor.log("postgres"))
+        stack.postgres.wait(
+            lambda: all(status.running for status in stack.supervisor.status() if status.name == "postgres"),
+            stack.supervisor.log("postgres"),
+        )
     asyncio.run(_migrated(stack))
     for service in SERVICES:
         stack.supervisor.run(service)
@@ -138,7 +142,9 @@ def stop(stack: Stack) -> None:
         (stack.folder / name).unlink(missing_ok=True)
 
 
-def fresh(folder: Path, *, version: str, admin_url: str = "", ports: Mapping[str, int] = PORTS, metrics: Mapping[str, int] = METRICS) -> Stack:
+def fresh(
+    folder: Path, *, version: str, admin_url: str = "", ports: Mapping[str, int] = PORTS, metrics: Mapping[str, int] = METRICS
+) -> Stack:
     """A stack to be started in a folder; port 0 means any that is free."""
     folder.mkdir(parents=True, exist_ok=True)
     run = private_folder("teppan-")
@@ -174,8 +180,9 @@ async def serving(stack: Stack) -> None:
 async def health(address: str, timeout: float = 2.0) -> str:
     """What a service says of itself: SERVING, NOT_SERVING, or the code of the failure to ask it."""
     async with grpc.aio.insecure_channel(address) as channel:
+        stub: Any = health_pb2_grpc.HealthStub(channel)
         try:
-            answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=timeout)
+            answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=timeout)
         except grpc.aio.AioRpcError as error:
             return str(error.code().name)
     return str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
@@ -203,4 +210,6 @@ def _refuse_taken(service: str, port: int) -> None:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
             variable = f"{service.upper()}_PORT" if port < 20_000 else ""
-            raise StackFails(f"port {port}, which {service} would listen on, is taken ({error.strerror}) {variable}".strip()) from error
+            raise StackFails(
+                f"port {port}, which {service} would listen on, is taken ({error.strerror}) {variable}".strip()
+            ) from error

@@ -96,7 +96,7 @@ class Supervisor:
 
     def run(self, name: str) -> None:
         """Starts a program that waits."""
-        self._call("supervisor.startProcess", name, False)  # noqa: FBT003  # without waiting
+        self._call("supervisor.startProcess", name, False)  # without waiting
 
     def halt(self, name: str) -> None:
         """Stops a program, and leaves it stopped."""
@@ -141,7 +141,7 @@ class Supervisor:
             transport.close()
 
     def _config(self, programs: Sequence[Program]) -> str:
-        sections = {
+        sections: dict[str, Mapping[str, object]] = {
             "unix_http_server": {"file": self._socket, "chmod": "0700"},
             "supervisord": {
                 "nodaemon": "true", "logfile": "/dev/null", "logfile_maxbytes": 0, "pidfile": self._folder / "supervisord.pid",
@@ -150,7 +150,9 @@ class Supervisor:
             "rpcinterface:supervisor": {"supervisor.rpcinterface_factory": "supervisor.rpcinterface:make_main_rpcinterface"},
             **{f"program:{program.name}": self._program(program, place) for place, program in enumerate(programs)},
         }  # fmt: skip
-        return "\n".join(f"[{title}]\n" + "".join(f"{k}={_literal(v)}\n" for k, v in items.items()) for title, items in sections.items())
+        return "\n".join(
+            f"[{title}]\n" + "".join(f"{k}={_literal(v)}\n" for k, v in items.items()) for title, items in sections.items()
+        )
 
     def _program(self, program: Program, place: int) -> dict[str, object]:
         return {

@@ -17,6 +17,6 @@ class Config:
 def read(environ: Mapping[str, str]) -> Config:
     """Raises SettingsWrong with every mistake."""
     reader = Reader(environ)
-    common = settings.read("payments", reader)
+    common = settings.read("payments", reader, peers=("identity", "bookings"))
     reader.done()
     return Config(common=common)

@@ -21,7 +21,7 @@ from google.type.date_pb2 import Date
 from google.type.timeofday_pb2 import TimeOfDay
 from teppan.bookings.v1 import bookings_pb2, bookings_pb2_grpc, customers_pb2, customers_pb2_grpc, slots_pb2, slots_pb2_grpc
 from teppan.common.v1 import events_pb2_grpc, options_pb2, references_pb2_grpc
-from teppan.identity.v1 import memberships_pb2_grpc, stations_pb2, stations_pb2_grpc, tokens_pb2, tokens_pb2_grpc, users_pb2_grpc
+from teppan.identity.v1 import memberships_pb2_grpc, stations_pb2, stations_pb2_grpc, tokens_pb2_grpc, users_pb2_grpc
 from teppan.payments.v1 import payments_pb2, payments_pb2_grpc
 
 from callers import Caller, Kind
@@ -162,19 +162,21 @@ class Teppan:
     async def booking(self, station_id: str, customer_id: str, **changes: Any) -> bookings_pb2.Booking:
         """A new booking."""
         request = booking_request(station_id, customer_id, **changes)
-        return (await self.bookings.CreateBooking(request, metadata=self.member(station_id))).booking
+        answer: bookings_pb2.CreateBookingResponse = await self.bookings.CreateBooking(request, metadata=self.member(station_id))
+        return answer.booking
 
     async def pay(self, station_id: str, booking_id: str, amount_minor: int, **changes: Any) -> payments_pb2.Payment:
         """Cash for a booking."""
         request = payment_request(station_id, booking_id, amount_minor, **changes)
-        return (await self.payments.CreatePayment(request, metadata=self.member(station_id))).payment
+        answer: payments_pb2.CreatePaymentResponse = await self.payments.CreatePayment(request, metadata=self.member(station_id))
+        return answer.payment
 
     async def week(self, station_id: str, *, slots_a_day: int, capacity: int) -> None:
         """Gives a station a schedule of so many slots each day, from midnight on."""
         minutes = 1440 // slots_a_day
         slots = [
             slots_pb2.ScheduledSlot(
-                weekday=weekday,  # type: ignore[arg-type]  # a number of that enum
+                weekday=weekday,
                 start=TimeOfDay(hours=n * minutes // 60, minutes=n * minutes % 60),
                 length_minutes=minutes,
                 capacity=capacity,
@@ -314,4 +316,3 @@ async def eventually(attempt: Any, *, seconds: float = 20.0) -> Any:
             if not transient or loop.time() > deadline:
                 raise
         await asyncio.sleep(0.02)
-

@@ -17,19 +17,18 @@ AMOUNTS = st.integers(min_value=1, max_value=100_000_000_000)
 OWING = [Kind.DEPOSIT, Kind.BALANCE, Kind.FULL]
 
 
-def account(total_minor: int = 55_000, **money: int) -> Account:
-    made = Account(
+def account(*, total_minor: int = 55_000, captured_minor: int = 0, refunded_minor: int = 0) -> Account:
+    return Account(
         booking_id=BOOKING,
         station_id=STATION,
         customer_id=CUSTOMER,
         currency_code="EUR",
         total_minor=total_minor,
-        captured_minor=0,
-        refunded_minor=0,
+        captured_minor=captured_minor,
+        refunded_minor=refunded_minor,
         gratuity_minor=0,
         version=0,
     )
-    return replace(made, **money)
 
 
 def wanted(amount_minor: int, *, kind: Kind = Kind.DEPOSIT, currency_code: str = "EUR") -> NewPayment:

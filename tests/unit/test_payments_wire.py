@@ -89,9 +89,7 @@ def test_what_is_asked_for_arrives_as_it_was_sent(kind: Kind, amount: int) -> No
 
 
 def test_every_bad_field_of_a_payment_is_named_at_once() -> None:
-    bad = pb.CreatePaymentRequest(
-        request_id="1", station_id="2", booking_id="", kind=17, method=0, amount_minor=0, currency_code="euro"
-    )  # fmt: skip
+    bad = request(request_id="1", station_id="2", booking_id="", kind=17, method=0, amount_minor=0, currency_code="euro")
     with pytest.raises(InvalidArgument) as refusal:
         validate(bad)
     assert set(refusal.value.fields) == {field.name for field in bad.DESCRIPTOR.fields}

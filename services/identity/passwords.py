@@ -1,0 +1,56 @@
+"""Passwords: argon2id, in threads of their own, so that the event loop and the database never wait for it."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from argon2 import Parameters, PasswordHasher
+from argon2.exceptions import VerifyMismatchError
+from argon2.profiles import RFC_9106_LOW_MEMORY
+
+from identity.domain.logins import LoginBusy
+
+HASHED_AT_ONCE = 2
+WAITING_MAX = 16
+NOBODYS = "nobody's password"
+
+Result = TypeVar("Result")
+
+
+class Argon2Passwords:
+    """Hashes and verifies, a few at once."""
+
+    def __init__(self, parameters: Parameters = RFC_9106_LOW_MEMORY) -> None:
+        """64 MiB and three passes for each password, by default."""
+        self._hasher = PasswordHasher.from_parameters(parameters)
+        self._threads = ThreadPoolExecutor(HASHED_AT_ONCE, thread_name_prefix="argon2")
+        self._pending = 0
+        self._nobodys = self._hasher.hash(NOBODYS)
+
+    async def hash(self, password: str) -> str:
+        """The hash to keep, in PHC format."""
+        return await self._run(lambda: self._hasher.hash(password))
+
+    async def matches(self, password_hash: str | None, password: str) -> bool:
+        """Whether the password is the one; without a hash: the same work, and no."""
+        right = await self._run(lambda: self._matches(password_hash or self._nobodys, password))
+        return right and password_hash is not None
+
+    def _matches(self, password_hash: str, password: str) -> bool:
+        try:
+            return self._hasher.verify(password_hash, password)
+        except VerifyMismatchError:
+            return False
+
+    async def _run(self, work: Callable[[], Result]) -> Result:
+        if self._pending >= HASHED_AT_ONCE + WAITING_MAX:
+            raise LoginBusy(f"{self._pending} passwords are being checked; try again", limit=HASHED_AT_ONCE + WAITING_MAX)
+        self._pending += 1
+        done = self._threads.submit(work)
+        loop = asyncio.get_running_loop()
+        done.add_done_callback(lambda _: loop.call_soon_threadsafe(self._ended))  # also where the caller has gone
+        return await asyncio.wrap_future(done)
+
+    def _ended(self) -> None:
+        self._pending -= 1

@@ -1,0 +1,122 @@
+"""The servicers: parse, call, answer. Nothing is decided here."""
+
+from typing import Any
+from uuid import UUID
+
+from teppan.identity.v1 import (
+    memberships_pb2,
+    memberships_pb2_grpc,
+    stations_pb2,
+    stations_pb2_grpc,
+    tokens_pb2,
+    tokens_pb2_grpc,
+    users_pb2,
+    users_pb2_grpc,
+)
+
+import pages
+from identity.usecases.memberships import Memberships
+from identity.usecases.stations import Stations
+from identity.usecases.tokens import Tokens
+from identity.usecases.users import Users
+from identity.wire import stations as stations_wire
+from identity.wire import users as users_wire
+from rpccommon.calls import caller
+from rpccommon.values import set_instant
+
+Context = Any
+"""A grpc.aio.ServicerContext; nothing here uses it."""
+
+
+class StationsServicer(stations_pb2_grpc.StationsServiceServicer):
+    """StationsService."""
+
+    def __init__(self, stations: Stations, tokens: pages.Tokens) -> None:
+        """Takes its use cases, and what signs page tokens."""
+        self._stations = stations
+        self._tokens = tokens
+
+    async def CreateStation(
+        self, request: stations_pb2.CreateStationRequest, context: Context
+    ) -> stations_pb2.CreateStationResponse:
+        """Makes one."""
+        wanted = stations_wire.new_station_from_pb(request)
+        station = await self._stations.create(caller(), wanted, request_id=UUID(request.request_id))
+        return stations_pb2.CreateStationResponse(station=stations_wire.station_to_pb(station))
+
+    async def GetStation(self, request: stations_pb2.GetStationRequest, context: Context) -> stations_pb2.GetStationResponse:
+        """Reads one."""
+        station = await self._stations.get(UUID(request.station_id))
+        return stations_pb2.GetStationResponse(station=stations_wire.station_to_pb(station))
+
+    async def BatchGetStations(
+        self, request: stations_pb2.BatchGetStationsRequest, context: Context
+    ) -> stations_pb2.BatchGetStationsResponse:
+        """Reads many, in order."""
+        stations = await self._stations.some([UUID(id) for id in request.station_ids])
+        answers = [
+            stations_pb2.Station(station_id=id) if station is None else stations_wire.station_to_pb(station)
+            for id, station in zip(request.station_ids, stations, strict=True)
+        ]
+        return stations_pb2.BatchGetStationsResponse(stations=answers)
+
+    async def ListStations(self, request: stations_pb2.ListStationsRequest, context: Context) -> stations_pb2.ListStationsResponse:
+        """A page of those that the caller may see."""
+        after = stations_wire.code_from_token(request.page_token, self._tokens)
+        stations, following = await self._stations.page(caller(), after=after, page_size=pages.page_size(request.page_size))
+        return stations_wire.page_to_pb(stations, following, self._tokens)
+
+    async def SuspendStation(
+        self, request: stations_pb2.SuspendStationRequest, context: Context
+    ) -> stations_pb2.SuspendStationResponse:
+        """Takes one out of use."""
+        wanted = stations_wire.suspension_from_pb(request)
+        station = await self._stations.suspend(caller(), wanted, request_id=UUID(request.request_id))
+        return stations_pb2.SuspendStationResponse(station=stations_wire.station_to_pb(station))
+
+
+class UsersServicer(users_pb2_grpc.UsersServiceServicer):
+    """UsersService."""
+
+    def __init__(self, users: Users) -> None:
+        """Takes its use cases."""
+        self._users = users
+
+    async def CreateUser(self, request: users_pb2.CreateUserRequest, context: Context) -> users_pb2.CreateUserResponse:
+        """Makes one."""
+        user = await self._users.create(caller(), users_wire.new_user_from_pb(request), request_id=UUID(request.request_id))
+        return users_pb2.CreateUserResponse(user=users_wire.user_to_pb(user))
+
+
+class MembershipsServicer(memberships_pb2_grpc.MembershipsServiceServicer):
+    """MembershipsService."""
+
+    def __init__(self, memberships: Memberships) -> None:
+        """Takes its use cases."""
+        self._memberships = memberships
+
+    async def AddMember(self, request: memberships_pb2.AddMemberRequest, context: Context) -> memberships_pb2.AddMemberResponse:
+        """Gives somebody a role."""
+        wanted = users_wire.new_member_from_pb(request)
+        member = await self._memberships.add(caller(), wanted, request_id=UUID(request.request_id))
+        return memberships_pb2.AddMemberResponse(member=users_wire.member_to_pb(member))
+
+
+class TokensServicer(tokens_pb2_grpc.TokensServiceServicer):
+    """TokensService."""
+
+    def __init__(self, tokens: Tokens, jwks: str) -> None:
+        """Takes its use cases, and the public keys as a JWK Set."""
+        self._tokens = tokens
+        self._jwks = jwks
+
+    async def Login(self, request: tokens_pb2.LoginRequest, context: Context) -> tokens_pb2.LoginResponse:
+        """Gives a token for a password."""
+        issued = await self._tokens.login(request.email, request.password)
+        message = tokens_pb2.LoginResponse(access_token=issued.token, user_id=str(issued.user_id))
+        set_instant(message.expire_time, issued.expire_time)
+        return message
+
+    async def GetKeys(self, request: tokens_pb2.GetKeysRequest, context: Context) -> tokens_pb2.GetKeysResponse:
+        """The keys that tokens are verified with."""
+        return tokens_pb2.GetKeysResponse(jwks_json=self._jwks)

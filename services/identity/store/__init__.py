@@ -1,0 +1,1 @@
+"""All SQL of identity, as functions of a transaction."""

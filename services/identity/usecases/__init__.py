@@ -1,0 +1,1 @@
+"""A method a call: the rule, then one transaction. Identity asks nobody."""

@@ -1,0 +1,104 @@
+"""Stations: made, read, listed, suspended."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from callers import Caller
+from dbcommon.database import Database, Transaction
+from dbcommon.feed import Event
+from dbcommon.references import Referent
+from dbcommon.requests import Requests
+from dbcommon.tenancy import NO_TENANT
+from identity.domain.stations import NewStation, Station, State, check_place, found, suspend
+from identity.domain.users import PlatformRole
+from identity.store import events
+from identity.store import stations as store
+from pages import Page
+
+EVENT_TYPE = "identity.Station"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suspension:
+    """What is asked for. An empty etag matches any version."""
+
+    station_id: UUID
+    etag: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stations:
+    """The calls of StationsService. `requests` are those of the platform; `encode` makes the payload of an event."""
+
+    app: Database
+    platform: Database
+    requests: Requests
+    encode: Callable[[Station], bytes]
+    now: Callable[[], datetime]
+    new_id: Callable[[], UUID]
+
+    async def create(self, caller: Caller, wanted: NewStation, *, request_id: UUID) -> Station:
+        """Raises InvalidArgument for a zone or a currency that there is not, StationCodeTaken."""
+        check_place(wanted)
+        request = self.requests.request(caller, "CreateStation", tenant=NO_TENANT, request_id=request_id, content=wanted)
+        station = found(wanted, station_id=self.new_id(), now=self.now())
+
+        async def attempt() -> Station:
+            async with self.platform.transaction() as tx:
+                await self.requests.begin(tx, request, made=station.station_id)
+                await store.insert_station(tx, station)
+                await self._announce(tx, station)
+                return station
+
+        return await self.requests.once(request, attempt, self.get)
+
+    async def get(self, station_id: UUID) -> Station:
+        """Raises StationNotFound."""
+        async with self.app.transaction(tenant=station_id, read_only=True) as tx:
+            return await store.get_station(tx, station_id)
+
+    async def get_all(self, station_ids: Sequence[UUID]) -> list[tuple[UUID, Station | None]]:
+        """Each for itself, in order."""
+        async with self.platform.transaction(read_only=True) as tx:
+            there = await store.stations_of(tx, station_ids)
+        return [(id, there.get(id)) for id in station_ids]
+
+    async def page(self, caller: Caller, *, after: str | None, size: int) -> Page[Station]:
+        """The stations that a caller may see, by code: all for the platform, one's own for everybody else."""
+        sees_all = caller.platform_role in {PlatformRole.SUPPORT, PlatformRole.ADMIN}
+        async with self.platform.transaction(read_only=True) as tx:
+            return await store.page(tx, among=None if sees_all else caller.roles, after=after, size=size)
+
+    async def suspend(self, caller: Caller, wanted: Suspension, *, request_id: UUID) -> Station:
+        """Raises StationNotFound, StationState, EtagStale."""
+        request = self.requests.request(caller, "SuspendStation", tenant=NO_TENANT, request_id=request_id, content=wanted)
+
+        async def attempt() -> Station:
+            async with self.platform.transaction() as tx:
+                await self.requests.begin(tx, request, made=wanted.station_id)
+                present = await store.get_station(tx, wanted.station_id, lock=True)
+                suspended = suspend(present, etag=wanted.etag, now=self.now())
+                await store.save_state(tx, suspended)
+                await self._announce(tx, suspended)
+                return suspended
+
+        return await self.requests.once(request, attempt, self.get)
+
+    async def _announce(self, tx: Transaction, station: Station) -> None:
+        event = Event(
+            event_id=self.new_id(),
+            type=EVENT_TYPE,
+            entity_id=station.station_id,
+            tenant=station.station_id,
+            version=station.version,
+            referent_state=referent_state(station),
+            payload=self.encode(station),
+        )
+        await events.announce(tx, event)
+
+
+def referent_state(station: Station) -> Referent:
+    """Whether anything new may refer to a station."""
+    return Referent.OPEN if station.state is State.ACTIVE else Referent.CLOSED

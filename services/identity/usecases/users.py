@@ -1,0 +1,92 @@
+"""Users, and the first of them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+from callers import Caller
+from dbcommon.database import Database, Transaction
+from dbcommon.feed import Event
+from dbcommon.private import Keyring
+from dbcommon.references import Referent
+from dbcommon.requests import Requests
+from dbcommon.tenancy import NO_TENANT
+from identity.domain.users import NewUser, State, User, enrol
+from identity.store import events
+from identity.store import users as store
+
+EVENT_TYPE = "identity.User"
+
+
+class Passwords(Protocol):
+    """Slow hashes of passwords; each call takes a tenth of a second of a core, and raises LoginBusy where too many wait."""
+
+    async def hash(self, password: str) -> str:
+        """A hash to be stored."""
+
+    async def verify(self, password: str, stored: str | None) -> bool:
+        """Whether a password has that hash; without one the same work, and False."""
+
+    def outdated(self, stored: str) -> bool:
+        """Whether the hash was made with other parameters than those of today."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Users:
+    """The calls of UsersService. `requests` are those of the platform; `encode` makes the payload of an event."""
+
+    platform: Database
+    requests: Requests
+    keyring: Keyring
+    passwords: Passwords
+    encode: Callable[[User], bytes]
+    now: Callable[[], datetime]
+    new_id: Callable[[], UUID]
+
+    async def create(self, caller: Caller, wanted: NewUser, *, request_id: UUID) -> User:
+        """Raises EmailTaken, LoginBusy."""
+        request = self.requests.request(caller, "CreateUser", tenant=NO_TENANT, request_id=request_id, content=wanted)
+        user = enrol(wanted, user_id=self.new_id(), now=self.now())
+
+        async def attempt() -> User:
+            password_hash = await self.passwords.hash(wanted.password)
+            async with self.platform.transaction() as tx:
+                await self.requests.begin(tx, request, made=user.user_id)
+                return await self._insert(tx, user, password_hash)
+
+        return await self.requests.once(request, attempt, self._get)
+
+    async def first_administrator(self, wanted: NewUser) -> tuple[UUID, bool]:
+        """An active administrator of the platform, and whether it was made now: only where there was none. Raises EmailTaken."""
+        user = enrol(wanted, user_id=self.new_id(), now=self.now())
+        password_hash = await self.passwords.hash(wanted.password)
+        async with self.platform.transaction() as tx:
+            await store.lock_first_administrator(tx)
+            if (present := await store.any_administrator(tx)) is not None:
+                return present, False
+            await self._insert(tx, user, password_hash)
+            return user.user_id, True
+
+    async def _insert(self, tx: Transaction, user: User, password_hash: str) -> User:
+        await store.insert_user(tx, self.keyring, user, password_hash=password_hash)
+        event = Event(
+            event_id=self.new_id(),
+            type=EVENT_TYPE,
+            entity_id=user.user_id,
+            version=user.version,
+            referent_state=referent_state(user),
+            payload=self.encode(user),
+        )
+        await events.announce(tx, event)
+        return user
+
+    async def _get(self, user_id: UUID) -> User:
+        async with self.platform.transaction(read_only=True) as tx:
+            return await store.get_user(tx, self.keyring, user_id)
+
+
+def referent_state(user: User) -> Referent:
+    """Whether anything new may refer to a user."""
+    return Referent.OPEN if user.state is State.ACTIVE else Referent.CLOSED

@@ -1,0 +1,68 @@
+"""Stations."""
+
+from uuid import UUID
+
+from teppan.identity.v1 import stations_pb2 as pb
+
+from faults import PageTokenInvalid
+from identity.domain.stations import NewStation, Station
+from identity.usecases.stations import Suspension
+from pages import TokenRefused, Tokens
+from rpccommon.values import packed, set_instant
+
+PURPOSE = "ListStations"
+"""A token of this list says a code; what may be seen is decided anew for each page."""
+
+
+def new_station_from_pb(request: pb.CreateStationRequest) -> NewStation:
+    """The station that is asked for."""
+    return NewStation(
+        code=request.code,
+        name=request.name,
+        display_name=request.display_name,
+        time_zone=request.time_zone,
+        currency_code=request.currency_code,
+    )
+
+
+def suspension_from_pb(request: pb.SuspendStationRequest) -> Suspension:
+    """Which station is to be suspended."""
+    return Suspension(station_id=UUID(request.station_id), etag=request.etag)
+
+
+def station_to_pb(station: Station) -> pb.Station:
+    """A station."""
+    message = pb.Station(
+        station_id=str(station.station_id),
+        code=station.code,
+        name=station.name,
+        display_name=station.display_name,
+        time_zone=station.time_zone,
+        currency_code=station.currency_code,
+        state=station.state.value,  # type: ignore[arg-type]  # a number of that enum
+        etag=str(station.version),
+    )
+    set_instant(message.create_time, station.create_time)
+    set_instant(message.update_time, station.update_time)
+    return message
+
+
+def event_to_pb(station: Station) -> bytes:
+    """The payload of a station's events, and its facts for other services."""
+    return packed(station_to_pb(station))
+
+
+def code_from_token(text: str, tokens: Tokens) -> str:
+    """The code that a page begins after. Raises PageTokenInvalid."""
+    if not text:
+        return ""
+    try:
+        return str(tokens.open(PURPOSE, text)["after"])
+    except TokenRefused as refused:
+        raise PageTokenInvalid({"page_token": f"{refused}; begin at the first page"}) from refused
+
+
+def page_to_pb(stations: list[Station], following: str | None, tokens: Tokens) -> pb.ListStationsResponse:
+    """A page; the last one has no token."""
+    token = "" if following is None else tokens.sign(PURPOSE, {"after": following})
+    return pb.ListStationsResponse(stations=map(station_to_pb, stations), next_page_token=token)
