@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import shutil
+import signal
 import socket
 import sys
 from collections.abc import Mapping
@@ -31,6 +32,18 @@ PYTHONPATH = "services:libs:protos/python"
 
 class StackFails(Exception):
     """The stack does not come up; the message says what does not, and what it said."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """How one process of a stack is."""
+
+    name: str
+    said: str
+    """SERVING, NOT_SERVING, or why it cannot be asked; of Postgres, what its supervisor says."""
+    healthy: bool
+    pid: int
+    address: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,8 +148,12 @@ def start(stack: Stack, *, tied: bool) -> None:
 
 
 def stop(stack: Stack) -> None:
-    """Ends everything; data stay."""
-    stack.supervisor.shut_down()
+    """Ends everything; data stay. Not to be interrupted: a second Ctrl-C would leave half of it running."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        stack.supervisor.shut_down()
+    finally:
+        signal.signal(signal.SIGINT, before)
     shutil.rmtree(stack.run, ignore_errors=True)
     for name in ("stack.state.json", "stack.json"):
         (stack.folder / name).unlink(missing_ok=True)
@@ -161,6 +178,17 @@ def fresh(
     )
 
 
+def states(stack: Stack) -> list[State]:
+    """How everything is, as it says itself. Raises NotRunning."""
+    found = []
+    for status in stack.supervisor.status():
+        asked = status.running and status.name in SERVICES
+        said = asyncio.run(health(stack.address(status.name))) if asked else status.state
+        address = stack.address(status.name) if status.name in SERVICES else ""
+        found.append(State(name=status.name, said=said, healthy=said in {"SERVING", "RUNNING"}, pid=status.pid, address=address))
+    return found
+
+
 def free_ports(count: int) -> list[int]:
     """Ports of loopback that nobody listens on now."""
     with contextlib.ExitStack() as open_at_once:
@@ -172,9 +200,7 @@ def free_ports(count: int) -> list[int]:
 
 async def serving(stack: Stack) -> None:
     """Returns when every service says SERVING; raises StackFails with the end of the log of one that does not."""
-    async with asyncio.TaskGroup() as group:
-        for service in SERVICES:
-            group.create_task(_serves(stack, service))
+    await asyncio.gather(*(_serves(stack, service) for service in SERVICES))
 
 
 async def health(address: str, timeout: float = 2.0) -> str:
@@ -191,8 +217,8 @@ async def health(address: str, timeout: float = 2.0) -> str:
 async def _serves(stack: Stack, service: str) -> None:
     deadline = asyncio.get_running_loop().time() + SERVE_SECONDS
     while (said := await health(stack.address(service))) != "SERVING":
-        status = next(status for status in stack.supervisor.status() if status.name == service)
-        if status.refused or asyncio.get_running_loop().time() > deadline:
+        status = stack.supervisor.status_of(service)
+        if status.failed or asyncio.get_running_loop().time() > deadline:
             log = stack.supervisor.log(service)
             raise StackFails(f"{service} does not serve ({said}); the end of {log}:\n{log.read_text()[-2000:]}")
         await asyncio.sleep(POLL_SECONDS)
@@ -209,7 +235,7 @@ def _refuse_taken(service: str, port: int) -> None:
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
-            variable = f"{service.upper()}_PORT" if port < 20_000 else ""
-            raise StackFails(
-                f"port {port}, which {service} would listen on, is taken ({error.strerror}) {variable}".strip()
-            ) from error
+            message = f"port {port}, which {service} listens on, is taken ({error.strerror}): stop what listens there"
+            if port == METRICS[service]:
+                raise StackFails(f"{message} (it is for metrics)") from error
+            raise StackFails(f"{message}, or choose another: make up PORTS={service}={port + 1000}") from error

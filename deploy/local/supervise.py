@@ -1,6 +1,7 @@
 """Processes that are kept running: supervisord, in a session of its own, spoken to over its XML-RPC socket.
 
-A process that ends is started again at once; one that ends with code 2 refused to start, and stays down.
+A process that ends is started again at once; one that ends with code 2 refuses, and one that never gets through its first
+second fails: both stay down.
 """
 
 import contextlib
@@ -24,6 +25,9 @@ START_SECONDS = 20.0
 STOP_SECONDS = 60.0
 POLL_SECONDS = 0.05
 LOG_BYTES_MAX = 50_000_000
+START_RETRIES = 2
+REFUSED = 2
+"""The exit code of a service that refuses to start: nothing gets better by starting it again."""
 UNREACHABLE = (OSError, xmlrpc.client.Error)
 
 
@@ -53,8 +57,8 @@ class Status:
     state: str
     pid: int
     running: bool
-    refused: bool
-    """It ended by itself with code 2, and is not started again."""
+    failed: bool
+    """It refused to start, or ended too often at once: it is not started again."""
 
 
 class Supervisor:
@@ -109,11 +113,15 @@ class Supervisor:
                 name=info["name"],
                 state=info["statename"],
                 pid=info["pid"],
-                running=info["statename"] == "RUNNING",
-                refused=info["statename"] == "EXITED" and info["exitstatus"] == REFUSED,
+                running=info["statename"] in {"STARTING", "RUNNING"},
+                failed=info["statename"] in {"EXITED", "FATAL"},
             )
             for info in self._call("supervisor.getAllProcessInfo")
         ]
+
+    def status_of(self, name: str) -> Status:
+        """How one is."""
+        return next(status for status in self.status() if status.name == name)
 
     def shut_down(self) -> None:
         """Stops everything, the last started first, then the supervisor; returns when it is gone."""
@@ -163,7 +171,8 @@ class Supervisor:
             "autostart": "false" if program.waits else "true",
             "autorestart": "unexpected",
             "exitcodes": REFUSED,
-            "startsecs": 0,
+            "startsecs": 1,
+            "startretries": START_RETRIES,
             "stopsignal": program.stop_signal,
             "stopwaitsecs": 30,
             "redirect_stderr": "true",
@@ -172,9 +181,6 @@ class Supervisor:
             "stdout_logfile_backups": 1,
             **({"user": UNPRIVILEGED} if program.unprivileged and as_root() else {}),
         }
-
-
-REFUSED = 2
 
 
 def _literal(value: object) -> str:

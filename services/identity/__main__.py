@@ -26,10 +26,10 @@ from identity.domain.logins import TOKEN_LIFETIME
 from identity.passwords import Argon2Passwords
 from identity.rpc import MembershipsServicer, StationsServicer, TokensServicer, UsersServicer
 from identity.tables import SCHEMA, requests_
+from identity.usecases.logins import Logins
 from identity.usecases.memberships import Memberships
 from identity.usecases.referents import Referents
 from identity.usecases.stations import Stations
-from identity.usecases.tokens import Tokens
 from identity.usecases.users import Users
 from identity.wire import stations as stations_wire
 from identity.wire import users as users_wire
@@ -63,7 +63,7 @@ def build(config: Config) -> Serving:
     def sign(caller: Caller, at: datetime) -> str:
         return access_token(key=key, kid=kid, caller=caller, now=at, lifetime=TOKEN_LIFETIME)
 
-    tokens = Tokens(platform=parts.platform, keyring=config.keyring, passwords=users.passwords, sign=sign, now=now)
+    logins = Logins(platform=parts.platform, keyring=config.keyring, passwords=users.passwords, sign=sign, now=now)
     referents = Referents(
         platform=parts.platform, feed=parts.feed, encode_station=stations_wire.event_to_pb, encode_user=users_wire.event_to_pb
     )
@@ -78,7 +78,7 @@ def build(config: Config) -> Serving:
             ),
             lambda server: users_pb2_grpc.add_UsersServiceServicer_to_server(UsersServicer(users), server),
             lambda server: memberships_pb2_grpc.add_MembershipsServiceServicer_to_server(MembershipsServicer(memberships), server),
-            lambda server: tokens_pb2_grpc.add_TokensServiceServicer_to_server(TokensServicer(tokens, config.jwks), server),
+            lambda server: tokens_pb2_grpc.add_TokensServiceServicer_to_server(TokensServicer(logins, config.jwks), server),
         ],
     )
 

@@ -5,11 +5,14 @@ import asyncio
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from uuid import UUID
 
+from faults import Fault
 from identity.config import Config
+from identity.domain.users import NewUser
 from identity.usecases.users import Users
+from identity.wire.users import administrator_of
 
-PASSWORD_LENGTH_MIN = 12
 REFUSED = 2
 
 
@@ -29,18 +32,19 @@ def add_bootstrap(
 def _bootstrap(chosen: argparse.Namespace, users: Users) -> int:
     try:
         password = chosen.password_file.read_text().rstrip("\n")
-    except OSError as error:
-        return _refuse(f"{chosen.password_file} cannot be read: {error.strerror}")
-    if len(password) < PASSWORD_LENGTH_MIN:
-        return _refuse(f"the password in {chosen.password_file} has {len(password)} characters; it needs {PASSWORD_LENGTH_MIN}")
-    user_id, made = asyncio.run(_make(users, chosen.name, chosen.email, password))
+        wanted = administrator_of(name=chosen.name, email=chosen.email, password=password)
+        user_id, made = asyncio.run(_make(users, wanted))
+    except (OSError, UnicodeDecodeError) as error:
+        return _refuse(f"{chosen.password_file} cannot be read: {error}")
+    except Fault as fault:
+        return _refuse(fault.message)
     print(user_id if made else f"there is a platform administrator already: {user_id}")  # noqa: T201  # the answer of the command
     return 0
 
 
-async def _make(users: Users, name: str, email: str, password: str) -> tuple[object, bool]:
+async def _make(users: Users, wanted: NewUser) -> tuple[UUID, bool]:
     try:
-        return await users.bootstrap(name=name, email=email, password=password)
+        return await users.bootstrap(wanted)
     finally:
         await users.platform.close()
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from threading import BoundedSemaphore
 from typing import TypeVar
 
 from argon2 import Parameters, PasswordHasher
@@ -25,7 +26,7 @@ class Argon2Passwords:
         """64 MiB and three passes for each password, by default."""
         self._hasher = PasswordHasher.from_parameters(parameters)
         self._threads = ThreadPoolExecutor(HASHED_AT_ONCE, thread_name_prefix="argon2")
-        self._pending = 0
+        self._places = BoundedSemaphore(HASHED_AT_ONCE + WAITING_MAX)
         self._nobodys = self._hasher.hash(NOBODYS)
 
     async def hash(self, password: str) -> str:
@@ -37,6 +38,10 @@ class Argon2Passwords:
         right = await self._run(lambda: self._matches(password_hash or self._nobodys, password))
         return right and password_hash is not None
 
+    def outdated(self, password_hash: str) -> bool:
+        """Whether the hash was made with other parameters than those of today."""
+        return self._hasher.check_needs_rehash(password_hash)
+
     def _matches(self, password_hash: str, password: str) -> bool:
         try:
             return self._hasher.verify(password_hash, password)
@@ -44,13 +49,8 @@ class Argon2Passwords:
             return False
 
     async def _run(self, work: Callable[[], Result]) -> Result:
-        if self._pending >= HASHED_AT_ONCE + WAITING_MAX:
-            raise LoginBusy(f"{self._pending} passwords are being checked; try again", limit=HASHED_AT_ONCE + WAITING_MAX)
-        self._pending += 1
+        if not self._places.acquire(blocking=False):
+            raise LoginBusy("too many passwords are being checked; try again", limit=HASHED_AT_ONCE + WAITING_MAX)
         done = self._threads.submit(work)
-        loop = asyncio.get_running_loop()
-        done.add_done_callback(lambda _: loop.call_soon_threadsafe(self._ended))  # also where the caller has gone
+        done.add_done_callback(lambda _: self._places.release())  # by the work's end, not by that of a caller who has gone
         return await asyncio.wrap_future(done)
-
-    def _ended(self) -> None:
-        self._pending -= 1

@@ -15,9 +15,10 @@ from teppan.identity.v1 import (
 )
 
 import pages
+from identity.domain.users import normalise_email
+from identity.usecases.logins import Logins
 from identity.usecases.memberships import Memberships
 from identity.usecases.stations import Stations
-from identity.usecases.tokens import Tokens
 from identity.usecases.users import Users
 from identity.wire import stations as stations_wire
 from identity.wire import users as users_wire
@@ -63,8 +64,8 @@ class StationsServicer(stations_pb2_grpc.StationsServiceServicer):
     async def ListStations(self, request: stations_pb2.ListStationsRequest, context: Context) -> stations_pb2.ListStationsResponse:
         """A page of those that the caller may see."""
         after = stations_wire.code_from_token(request.page_token, self._tokens)
-        stations, following = await self._stations.page(caller(), after=after, page_size=pages.page_size(request.page_size))
-        return stations_wire.page_to_pb(stations, following, self._tokens)
+        page = await self._stations.page(caller(), after=after, size=pages.page_size(request.page_size))
+        return stations_wire.page_to_pb(page, self._tokens)
 
     async def SuspendStation(
         self, request: stations_pb2.SuspendStationRequest, context: Context
@@ -105,14 +106,14 @@ class MembershipsServicer(memberships_pb2_grpc.MembershipsServiceServicer):
 class TokensServicer(tokens_pb2_grpc.TokensServiceServicer):
     """TokensService."""
 
-    def __init__(self, tokens: Tokens, jwks: str) -> None:
+    def __init__(self, logins: Logins, jwks: str) -> None:
         """Takes its use cases, and the public keys as a JWK Set."""
-        self._tokens = tokens
+        self._logins = logins
         self._jwks = jwks
 
     async def Login(self, request: tokens_pb2.LoginRequest, context: Context) -> tokens_pb2.LoginResponse:
         """Gives a token for a password."""
-        issued = await self._tokens.login(request.email, request.password)
+        issued = await self._logins.login(normalise_email(request.email), request.password)
         message = tokens_pb2.LoginResponse(access_token=issued.token, user_id=str(issued.user_id))
         set_instant(message.expire_time, issued.expire_time)
         return message

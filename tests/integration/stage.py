@@ -255,7 +255,7 @@ async def refused(call: Any) -> Refusal:
 def refusal_of(error: grpc.aio.AioRpcError) -> Refusal:
     """Takes the rich status of a failure apart."""
     info, bad, retry, seconds = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest(), error_details_pb2.RetryInfo(), None
-    details = dict(error.trailing_metadata() or ()).get("grpc-status-details-bin", b"")
+    details = dict(iter(error.trailing_metadata() or ())).get("grpc-status-details-bin", b"")  # gRPC's Metadata is no Mapping
     for detail in status_pb2.Status.FromString(details).details:
         _ = detail.Unpack(info) or detail.Unpack(bad)
         if detail.Unpack(retry):

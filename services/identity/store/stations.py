@@ -8,7 +8,7 @@ from sqlalchemy import insert, select, update
 
 from dbcommon.constraints import refusing
 from dbcommon.database import Transaction
-from identity.domain.stations import Station, StationCodeTaken, StationNotFound, State
+from identity.domain.stations import State, Station, StationCodeTaken, StationNotFound
 from identity.tables import stations
 from pages import Page
 

@@ -11,7 +11,7 @@ from dbcommon.feed import Event
 from dbcommon.references import Referent
 from dbcommon.requests import Requests
 from dbcommon.tenancy import NO_TENANT
-from identity.domain.stations import NewStation, Station, State, check_place, found, suspend
+from identity.domain.stations import NewStation, State, Station, check_place, found, suspend
 from identity.domain.users import PlatformRole
 from identity.store import events
 from identity.store import stations as store
@@ -59,11 +59,11 @@ class Stations:
         async with self.app.transaction(tenant=station_id, read_only=True) as tx:
             return await store.get_station(tx, station_id)
 
-    async def get_all(self, station_ids: Sequence[UUID]) -> list[tuple[UUID, Station | None]]:
+    async def some(self, station_ids: Sequence[UUID]) -> list[Station | None]:
         """Each for itself, in order."""
         async with self.platform.transaction(read_only=True) as tx:
             there = await store.stations_of(tx, station_ids)
-        return [(id, there.get(id)) for id in station_ids]
+        return [there.get(id) for id in station_ids]
 
     async def page(self, caller: Caller, *, after: str | None, size: int) -> Page[Station]:
         """The stations that a caller may see, by code: all for the platform, one's own for everybody else."""

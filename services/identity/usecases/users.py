@@ -26,10 +26,10 @@ class Passwords(Protocol):
     async def hash(self, password: str) -> str:
         """A hash to be stored."""
 
-    async def verify(self, password: str, stored: str | None) -> bool:
-        """Whether a password has that hash; without one the same work, and False."""
+    async def matches(self, password_hash: str | None, password: str) -> bool:
+        """Whether the password is the one; without a hash: the same work, and no."""
 
-    def outdated(self, stored: str) -> bool:
+    def outdated(self, password_hash: str) -> bool:
         """Whether the hash was made with other parameters than those of today."""
 
 
@@ -58,7 +58,7 @@ class Users:
 
         return await self.requests.once(request, attempt, self._get)
 
-    async def first_administrator(self, wanted: NewUser) -> tuple[UUID, bool]:
+    async def bootstrap(self, wanted: NewUser) -> tuple[UUID, bool]:
         """An active administrator of the platform, and whether it was made now: only where there was none. Raises EmailTaken."""
         user = enrol(wanted, user_id=self.new_id(), now=self.now())
         password_hash = await self.passwords.hash(wanted.password)

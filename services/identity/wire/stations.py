@@ -7,7 +7,7 @@ from teppan.identity.v1 import stations_pb2 as pb
 from faults import PageTokenInvalid
 from identity.domain.stations import NewStation, Station
 from identity.usecases.stations import Suspension
-from pages import TokenRefused, Tokens
+from pages import PAGE_BYTES_MAX, Page, TokenRefused, Tokens
 from rpccommon.values import packed, set_instant
 
 PURPOSE = "ListStations"
@@ -52,17 +52,22 @@ def event_to_pb(station: Station) -> bytes:
     return packed(station_to_pb(station))
 
 
-def code_from_token(text: str, tokens: Tokens) -> str:
-    """The code that a page begins after. Raises PageTokenInvalid."""
+def code_from_token(text: str, tokens: Tokens) -> str | None:
+    """The code that a page begins after; None for the first one. Raises PageTokenInvalid."""
     if not text:
-        return ""
+        return None
     try:
         return str(tokens.open(PURPOSE, text)["after"])
     except TokenRefused as refused:
         raise PageTokenInvalid({"page_token": f"{refused}; begin at the first page"}) from refused
 
 
-def page_to_pb(stations: list[Station], following: str | None, tokens: Tokens) -> pb.ListStationsResponse:
-    """A page; the last one has no token."""
-    token = "" if following is None else tokens.sign(PURPOSE, {"after": following})
-    return pb.ListStationsResponse(stations=map(station_to_pb, stations), next_page_token=token)
+def page_to_pb(page: Page[Station], tokens: Tokens) -> pb.ListStationsResponse:
+    """A page, cut where it is larger than 1 MiB; the last page of the data has no token."""
+    message = pb.ListStationsResponse(stations=map(station_to_pb, page.rows))
+    if message.ByteSize() > PAGE_BYTES_MAX and len(page.rows) > 1:
+        half = page.rows[: len(page.rows) // 2]
+        return page_to_pb(Page(rows=half, next=(half[-1].code,)), tokens)
+    if page.next:
+        message.next_page_token = tokens.sign(PURPOSE, {"after": page.next[0]})
+    return message

@@ -2,10 +2,12 @@
 
 from uuid import UUID
 
+from teppan.common.v1.options_pb2 import PLATFORM_ROLE_ADMIN
 from teppan.identity.v1 import memberships_pb2, users_pb2
 
 from identity.domain.memberships import Member, NewMember, Role
 from identity.domain.users import NewUser, PlatformRole, User, normalise_email
+from rpccommon.shape import validate
 from rpccommon.values import instant_from_pb, packed, set_instant
 
 
@@ -17,6 +19,15 @@ def new_user_from_pb(request: users_pb2.CreateUserRequest) -> NewUser:
         password=request.password,
         platform_role=PlatformRole(request.platform_role),
     )
+
+
+def administrator_of(*, name: str, email: str, password: str) -> NewUser:
+    """An administrator of the platform, by the rules of CreateUser. Raises InvalidArgument with every bad field."""
+    request = users_pb2.CreateUserRequest(
+        request_id=str(UUID(int=0)), name=name, email=email, password=password, platform_role=PLATFORM_ROLE_ADMIN
+    )
+    validate(request)
+    return new_user_from_pb(request)
 
 
 def user_to_pb(user: User) -> users_pb2.User:

@@ -1,0 +1,85 @@
+# Python 3.11 to 3.13 and make are all that a machine needs; everything else goes into .venv, from hashed locks.
+# Paths are relative: a clone may lie anywhere, also below names with spaces.
+
+SHELL := /bin/sh
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
+	$$p -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
+RUN := .venv/bin/python
+PG ?= 18
+PORTS ?=
+S ?= bookings
+export PG
+export PYTHONPATH = services:libs:protos/python:deploy
+export PYTHONDONTWRITEBYTECODE =
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-unit test-long lint format proto proto-check baseline lock up run status token logs psql down clean
+
+help: ## list the commands
+	@grep -hE '^[a-z-]+:.*##' Makefile | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+demo: .venv/ready ## show it all: a fresh stack, 10,000 bookings, one followed aloud, a stream resumed (PG=16 too)
+	@$(RUN) -m demo
+
+test: .venv/ready lint ## lint, then every test but the long ones (PG=16: on PostgreSQL 16)
+	@$(RUN) -m pytest -m 'not long'
+
+test-unit: .venv/ready ## the tests that need nothing, in seconds
+	@$(RUN) -m pytest tests/test_tidy.py tests/unit
+
+test-long: .venv/ready lint ## every test, with all of every matrix
+	@$(RUN) -m pytest
+
+lint: .venv/ready proto-check ## ruff, mypy --strict, buf
+	@$(RUN) -m ruff check --quiet .
+	@$(RUN) -m ruff format --quiet --check .
+	@$(RUN) -m mypy --no-error-summary services libs deploy tests protos/generate.py
+
+format: .venv/ready ## format and mend what ruff can mend
+	@$(RUN) -m ruff check --quiet --fix . ; $(RUN) -m ruff format --quiet .
+
+proto: .venv/ready ## make the stubs in protos/python from the protos
+	@$(RUN) protos/generate.py
+
+proto-check: .venv/ready ## fail where the stubs are not those of the protos, or the contract breaks a promise
+	@$(RUN) protos/generate.py --check
+	@$(RUN) protos/generate.py --lint
+
+baseline: .venv/ready ## promise the present contract: move protos/baseline.binpb, in a commit of its own
+	@$(RUN) protos/generate.py --baseline
+
+lock: .venv/ready ## resolve requirements/*.in into hashed locks
+	@$(RUN) -m pip install --quiet uv
+	@for name in runtime dev; do $(RUN) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --custom-compile-command 'make lock' requirements/$$name.in -o requirements/$$name.lock || exit; done
+
+up: .venv/ready ## start the stack in the background and say how to call it (PORTS='bookings=6052')
+	@$(RUN) -m local up --ports '$(PORTS)'
+
+run: .venv/ready ## the same in the foreground; Ctrl-C stops all of it
+	@exec $(RUN) -m local run --ports '$(PORTS)'
+
+status: .venv/ready ## say what runs, and what is healthy
+	@$(RUN) -m local status
+
+token: .venv/ready ## log in as the platform administrator again
+	@$(RUN) -m local token
+
+logs: .venv/ready ## follow the log of a service (S=bookings)
+	@$(RUN) -m local logs $(S)
+
+psql: .venv/ready ## open psql on a service's schema (S=bookings)
+	@$(RUN) -m local psql $(S)
+
+down: .venv/ready ## stop the stack; data stay
+	@$(RUN) -m local down
+
+clean: .venv/ready ## stop the stack and remove its data; asks first
+	@$(RUN) -m local clean
+
+.venv/ready: requirements/dev.lock
+	@test -n '$(PYTHON)' || { echo 'make needs Python 3.11, 3.12 or 3.13, with venv; none is on PATH (or set PYTHON=...)' >&2; exit 2; }
+	@echo 'Setting up .venv ...'
+	@rm -rf .venv && $(PYTHON) -m venv .venv
+	@$(RUN) -m pip install --quiet --require-hashes -r requirements/dev.lock
+	@touch $@

@@ -1,0 +1,151 @@
+"""`python -m local COMMAND`: the embedded stack of this clone, as the Makefile offers it."""
+
+import argparse
+import contextlib
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from sqlalchemy.engine import make_url
+
+from local import admin, stack
+from local.database import ROOT, SERVICES
+from local.postgres import CannotStart, binaries, data_folder
+from local.stack import Stack, StackFails
+from local.supervise import NotRunning
+
+FOLDER = ROOT / "build" / "stack"
+REFUSED = 2
+
+
+def main(arguments: list[str], environ: dict[str, str]) -> int:
+    """Runs a command; the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m local", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, run in COMMANDS.items():
+        added = commands.add_parser(name, help=run.__doc__)
+        added.set_defaults(run=run)
+        if name in {"up", "run"}:
+            added.add_argument("--ports", default="", help="'identity=6051 bookings=6052': others than 50051 to 50053")
+        if name in {"logs", "psql"}:
+            added.add_argument("service", choices=SERVICES)
+    chosen = parser.parse_args(arguments)
+    chosen.environ = environ
+    try:
+        return int(chosen.run(chosen))
+    except (CannotStart, StackFails, NotRunning) as refusal:
+        print(refusal, file=sys.stderr)
+        return REFUSED
+
+
+def up(chosen: argparse.Namespace) -> int:
+    """Start the stack in the background, and say how to call it"""
+    _started(chosen, tied=False)
+    return 0
+
+
+def run(chosen: argparse.Namespace) -> int:
+    """Start the stack in the foreground; Ctrl-C stops all of it"""
+    signalled = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: signalled.set())
+    running = _started(chosen, tied=True)
+    try:
+        print("Ctrl-C stops it.", flush=True)
+        signalled.wait()
+    finally:
+        stack.stop(running)
+    return 0
+
+
+def down(chosen: argparse.Namespace) -> int:
+    """Stop the stack; data stay"""
+    with contextlib.suppress(NotRunning):
+        stack.stop(stack.load(FOLDER))
+    print("Nothing of it runs; data stay in place.")
+    return 0
+
+
+def status(chosen: argparse.Namespace) -> int:
+    """Say what runs, and what is healthy; 1 where something is not"""
+    found = stack.states(stack.load(FOLDER))
+    for state in found:
+        print(f"{state.name:10} {state.said:12} {f'pid {state.pid}' if state.pid else '':10} {state.address}".rstrip())
+    return 0 if all(state.healthy for state in found) else 1
+
+
+def logs(chosen: argparse.Namespace) -> int:
+    """Follow the log of a service"""
+    return _become(["tail", "-n", "100", "-F", str(stack.load(FOLDER).supervisor.log(chosen.service))])
+
+
+def psql(chosen: argparse.Namespace) -> int:
+    """Open psql as the owner of a service's schema"""
+    running = stack.load(FOLDER)
+    url = make_url(running.server.url(stack.DATABASE, f"{chosen.service}_owner"))
+    client = binaries(running.version) / "psql"
+    return _become([str(client), url.render_as_string(hide_password=False)])
+
+
+def token(chosen: argparse.Namespace) -> int:
+    """Log in as the platform administrator again (tokens last 15 minutes)"""
+    print(admin.describe(stack.load(FOLDER))["token"])
+    return 0
+
+
+def clean(chosen: argparse.Namespace) -> int:
+    """Stop the stack and remove its data; asks first"""
+    if input(f"Remove all data of {FOLDER}? [y/N] ").strip().lower() not in {"y", "yes"}:
+        print("Nothing was removed.")
+        return 1
+    down(chosen)
+    for folder in (data_folder(FOLDER / "data"), FOLDER):
+        shutil.rmtree(folder, ignore_errors=True)
+    return 0
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "up": up, "run": run, "status": status, "token": token, "logs": logs, "psql": psql, "down": down, "clean": clean,
+}  # fmt: skip
+
+
+def _started(chosen: argparse.Namespace, *, tied: bool) -> Stack:
+    """Starts everything, or leaves nothing running."""
+    with contextlib.suppress(NotRunning):
+        if stack.load(FOLDER).supervisor.reachable():
+            raise StackFails("the stack runs already: `make status` shows it, `make down` stops it")
+    url = chosen.environ.get("TEPPAN_DATABASE_URL", "")
+    made = stack.fresh(FOLDER, version=chosen.environ.get("PG", "18"), admin_url=url, ports=_ports(chosen.ports))
+    try:
+        stack.start(made, tied=tied)
+        print(admin.greeting(made, admin.describe(made)), flush=True)
+    except BaseException:
+        stack.stop(made)
+        raise
+    return made
+
+
+def _ports(text: str) -> dict[str, int]:
+    wanted = {}
+    for part in shlex.split(text):
+        service, _, port = part.partition("=")
+        if service not in SERVICES or not port.isdigit():
+            raise StackFails(f"PORTS: {part!r} is not like bookings=6052; services are {', '.join(SERVICES)}")
+        wanted[service] = int(port)
+    return {**stack.PORTS, **wanted}
+
+
+def _become(command: list[str]) -> int:
+    return subprocess.run(command, check=False, cwd=Path.cwd()).returncode
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt):
+        raise SystemExit(main(sys.argv[1:], dict(os.environ)))
+    raise SystemExit(130)

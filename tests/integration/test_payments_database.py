@@ -1,0 +1,318 @@
+"""What the database of payments refuses by itself, and how it follows what bookings says."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
+
+import pytest
+from google.protobuf.any_pb2 import Any as AnyMessage
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError, ProgrammingError
+from teppan.bookings.v1 import bookings_pb2
+from teppan.common.v1 import events_pb2
+
+from dbcommon.constraints import violated
+from dbcommon.database import Database, Transaction
+from dbcommon.keyset import pages
+from dbcommon.references import Known, KnownRows, Referent
+from dbcommon.tenancy import one_statement
+from faults import FeedStale, ReferenceClosed
+from local.database import Server
+from payments import store
+from payments.domain import Account, Kind, Method, NewPayment, Overpaid, Payment, receive, record
+from payments.store import ListQuery
+from payments.tables import booking_accounts
+from payments.wire import heard
+
+NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
+EPOCH = uuid4()
+TOTAL_MINOR = 55_000
+
+
+@dataclass
+class Stage:
+    """The database of payments, a station in it, and a booking of 55,000."""
+
+    app: Database
+    platform: Database
+    accounts: KnownRows
+    station: UUID
+    booking: UUID
+
+    async def hears(self, *, version: int, state: Referent = Referent.OPEN, total_minor: int = TOTAL_MINOR) -> None:
+        """Applies an event of bookings."""
+        message = bookings_pb2.Booking(
+            booking_id=str(self.booking), station_id=str(self.station), customer_id=str(uuid4()), currency_code="EUR",
+            total_minor=total_minor,
+        )  # fmt: skip
+        payload = AnyMessage()
+        payload.Pack(message)
+        event = events_pb2.Event(
+            entity_id=str(self.booking), epoch=str(EPOCH), version=version, payload=payload,
+            referent_state=state.value,  # type: ignore[arg-type]  # a number of that enum
+        )  # fmt: skip
+        async with self.platform.transaction() as tx:
+            await self.accounts.apply(tx, event)
+
+    async def row(self) -> dict[str, object] | None:
+        """The booking's account as it is stored."""
+        async with self.platform.transaction(read_only=True) as tx:
+            found = await tx.execute(booking_accounts.select().where(booking_accounts.c.booking_id == self.booking))
+            row = found.mappings().first()
+        return None if row is None else dict(row)
+
+    @asynccontextmanager
+    async def own(self) -> AsyncIterator[Transaction]:
+        """A transaction of the station."""
+        async with self.app.transaction(tenant=self.station) as tx:
+            yield tx
+
+    async def pay(self, tx: Transaction, amount_minor: int, kind: Kind = Kind.DEPOSIT) -> Payment:
+        """Takes money by the rules."""
+        before = await store.lock_account(tx, self.station, self.booking)
+        wanted = self.wanted(amount_minor, kind)
+        payment = paid(wanted, before)
+        await store.insert_payment(tx, payment)
+        await store.save_account(tx, before, receive(before, wanted))
+        return payment
+
+    def wanted(self, amount_minor: int, kind: Kind = Kind.DEPOSIT) -> NewPayment:
+        """A payment that is asked for."""
+        return NewPayment(
+            station_id=self.station, booking_id=self.booking, kind=kind, method=Method.CASH, amount_minor=amount_minor,
+            currency_code="EUR",
+        )  # fmt: skip
+
+
+def paid(wanted: NewPayment, account: Account) -> Payment:
+    return record(wanted, account, payment_id=uuid4(), created_by=uuid4(), created_by_name="Ann", now=NOW)
+
+
+def with_more(account: Account, amount_minor: int) -> Account:
+    """Money in an account, whatever the rule says."""
+    return replace(account, captured_minor=account.captured_minor + amount_minor, version=account.version + 1)
+
+
+@pytest.fixture
+async def unknown(server: Server, database: str) -> AsyncIterator[Stage]:
+    """Everything is caught up; the booking is not known here."""
+    urls = server.roles("payments", database)
+    app, platform = Database(urls["app"], pool_size=4), Database(urls["platform"], pool_size=4)
+    accounts = KnownRows(platform, booking_accounts, owner="bookings", type="bookings.Booking", facts=heard.booking_facts)
+    stage = Stage(app, platform, accounts, station=uuid4(), booking=uuid4())
+    ready = "INSERT INTO payments.feed_state (owner, epoch, ready_incarnation) VALUES (:owner, :epoch, payments.incarnation())"
+    known = "INSERT INTO payments.known_stations (id, epoch, version, state) VALUES (:station, :epoch, 1, 1)"
+    async with platform.transaction() as tx:
+        for owner in ("identity", "bookings"):
+            await tx.execute(text(ready), {"owner": owner, "epoch": EPOCH})
+        await tx.execute(text(known), {"station": stage.station, "epoch": EPOCH})
+    yield stage
+    await app.close()
+    await platform.close()
+
+
+@dataclass(frozen=True)
+class Said:
+    """An answer of bookings."""
+
+    epoch: UUID
+    state: int
+    version: int
+    facts: AnyMessage
+
+
+@pytest.fixture
+async def stage(unknown: Stage) -> Stage:
+    """The booking is known and open, at version 1."""
+    facts = AnyMessage()
+    facts.Pack(
+        bookings_pb2.Booking(
+            station_id=str(unknown.station), customer_id=str(uuid4()), currency_code="EUR", total_minor=TOTAL_MINOR
+        )
+    )
+    await unknown.accounts.store({unknown.booking: Said(EPOCH, Referent.OPEN, 1, facts)})
+    return unknown
+
+
+async def test_more_than_is_owed_is_refused_whoever_forgets_the_rule(stage: Stage) -> None:
+    async with stage.own() as tx:
+        await stage.pay(tx, 50_000)
+    with pytest.raises(Overpaid) as refusal:
+        async with stage.own() as tx:
+            before = await store.lock_account(tx, stage.station, stage.booking)
+            await store.save_account(tx, before, with_more(before, 5_001))
+    assert refusal.value.metadata == {"owed_minor": "5000"}
+    async with stage.own() as tx:
+        before = await store.lock_account(tx, stage.station, stage.booking)
+        await store.save_account(tx, before, with_more(before, 5_000))
+
+
+async def test_a_bare_update_that_overpays_is_refused_by_name(stage: Stage) -> None:
+    with pytest.raises(IntegrityError) as refusal:
+        async with stage.own() as tx:
+            await tx.execute(text("UPDATE payments.booking_accounts SET captured_minor = 55001"))
+    assert violated(refusal.value) == "accounts_not_overpaid"
+
+
+async def test_a_total_below_what_is_paid_is_a_fact_and_then_only_gratuities_are_taken(stage: Stage) -> None:
+    async with stage.own() as tx:
+        await stage.pay(tx, 50_000)
+    await stage.hears(version=2, total_minor=40_000)
+    row = await stage.row()
+    assert row is not None
+    assert (row["total_minor"], row["captured_minor"], row["version"], row["money_version"]) == (40_000, 50_000, 2, 1)
+    async with stage.own() as tx:
+        await stage.pay(tx, 1_000, Kind.GRATUITY)
+    with pytest.raises(Overpaid) as refusal:
+        async with stage.own() as tx:
+            before = await store.lock_account(tx, stage.station, stage.booking)
+            await store.save_account(tx, before, with_more(before, 1))
+    assert refusal.value.metadata == {"owed_minor": "0"}
+
+
+async def test_an_event_of_a_booking_unknown_here_is_kept_only_where_it_closes(unknown: Stage) -> None:
+    await unknown.hears(version=3)
+    assert await unknown.row() is None
+    await unknown.hears(version=4, state=Referent.CLOSED)
+    row = await unknown.row()
+    assert row is not None
+    assert (row["state"], row["version"], row["captured_minor"], row["money_version"]) == (Known.CLOSING, 4, 0, 0)
+    await unknown.accounts.close()
+    row = await unknown.row()
+    assert row is not None
+    assert (row["state"], row["fence"]) == (Known.CLOSED, 4)
+
+
+async def test_old_news_of_a_booking_change_nothing(stage: Stage) -> None:
+    await stage.hears(version=3, total_minor=60_000)
+    await stage.hears(version=2, total_minor=50_000)
+    await stage.hears(version=3, state=Referent.CLOSED)
+    row = await stage.row()
+    assert row is not None
+    assert (row["total_minor"], row["version"], row["state"]) == (60_000, 3, Known.OPEN)
+
+
+async def test_no_payment_is_written_for_a_booking_that_closes(stage: Stage) -> None:
+    await stage.hears(version=2, state=Referent.CLOSED)
+    with pytest.raises(ReferenceClosed) as refusal:
+        async with stage.own() as tx:
+            await stage.pay(tx, 100)
+    assert refusal.value.metadata == {"field": "booking_id", "type": "bookings.Booking"}
+
+
+async def test_a_payment_under_way_is_seen_by_who_closes(stage: Stage) -> None:
+    closed: asyncio.Task[None]
+    async with stage.own() as tx:
+        await stage.pay(tx, 100)
+        closed = asyncio.create_task(stage.hears(version=2, state=Referent.CLOSED))
+        await waits_for_a_lock(stage)
+        assert not closed.done()
+    await closed
+    await stage.accounts.close()
+    row = await stage.row()
+    assert row is not None
+    assert (row["state"], row["captured_minor"]) == (Known.CLOSED, 100)
+
+
+async def waits_for_a_lock(stage: Stage) -> None:
+    waiting = text("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")
+    async with asyncio.timeout(5):
+        while True:
+            async with stage.platform.transaction(read_only=True) as tx:
+                if (await tx.execute(waiting)).scalar_one():
+                    return
+            await asyncio.sleep(0.01)
+
+
+async def test_no_payment_is_written_for_what_is_not_known(unknown: Stage) -> None:
+    with pytest.raises(FeedStale) as refusal:
+        async with unknown.own() as tx:
+            await store.lock_account(tx, unknown.station, unknown.booking)
+    assert refusal.value.metadata == {"feed": "bookings"}
+    with pytest.raises(FeedStale) as refusal:
+        async with unknown.own() as tx:
+            await store.insert_payment(tx, paid(unknown.wanted(100), some_account(unknown)))
+    assert refusal.value.metadata == {"feed": "bookings"}
+
+
+def some_account(stage: Stage) -> Account:
+    return Account(
+        booking_id=stage.booking, station_id=stage.station, customer_id=uuid4(), currency_code="EUR", total_minor=TOTAL_MINOR,
+        captured_minor=0, refunded_minor=0, gratuity_minor=0, version=0,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("owner", ["identity", "bookings"])
+async def test_no_payment_is_written_before_the_feeds_are_caught_up(stage: Stage, owner: str) -> None:
+    async with stage.platform.transaction() as tx:
+        unready = text("UPDATE payments.feed_state SET ready_incarnation = 'another life' WHERE owner = :owner")
+        await tx.execute(unready, {"owner": owner})
+    with pytest.raises(FeedStale) as refusal:
+        async with stage.own() as tx:
+            await stage.pay(tx, 100)
+    assert refusal.value.metadata == {"feed": owner}
+
+
+async def test_another_station_neither_sees_nor_pays_a_booking(stage: Stage) -> None:
+    other = uuid4()
+    async with stage.platform.transaction() as tx:
+        known = text("INSERT INTO payments.known_stations (id, epoch, version, state) VALUES (:station, :epoch, 1, 1)")
+        await tx.execute(known, {"station": other, "epoch": EPOCH})
+    async with stage.own() as tx:
+        await stage.pay(tx, 100)
+    async with stage.app.transaction(tenant=other, read_only=True) as tx:
+        for table in ("payments", "booking_accounts", "requests"):
+            assert (await tx.execute(text(f"SELECT count(*) FROM payments.{table}"))).scalar_one() == 0
+        assert [row.id for row in await tx.execute(text("SELECT id FROM payments.known_stations"))] == [other]
+    with pytest.raises(FeedStale):  # as if the booking were not known: the guard compares the station
+        async with stage.app.transaction(tenant=other) as tx:
+            theirs = paid(stage.wanted(100), some_account(stage))
+            await store.insert_payment(tx, replace(theirs, station_id=other))
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE payments.payments SET amount_minor = 1",
+        "DELETE FROM payments.payments",
+        "UPDATE payments.booking_accounts SET total_minor = 1000000",
+        "UPDATE payments.booking_accounts SET state = 1",
+        "UPDATE payments.booking_accounts SET refunded_minor = 1",
+        "DELETE FROM payments.booking_accounts",
+        "UPDATE payments.known_stations SET state = 1",
+        "SELECT * FROM payments.outbox",
+        "SELECT * FROM payments.feed_state",
+    ],
+)
+async def test_the_application_may_do_no_more_than_it_needs(stage: Stage, statement: str) -> None:
+    with pytest.raises(ProgrammingError, match="permission denied"):
+        async with stage.own() as tx:
+            await tx.execute(text(statement))
+
+
+@pytest.mark.parametrize("of_booking", [False, True])
+async def test_every_list_is_a_range_of_its_own_index(stage: Stage, of_booking: bool) -> None:  # noqa: FBT001  # a parameter of the test
+    async with stage.own() as tx:
+        made = [await stage.pay(tx, 1) for _ in range(3)]
+    booking = stage.booking if of_booking else None
+    query = ListQuery(station_id=stage.station, booking_id=booking, page_size=2, after=(NOW, UUID(int=2**128 - 1)))
+    shown = [row["id"] async for page in pages(stage.app, store.keyset(query)) for row in page.rows]
+    assert shown == sorted((payment.payment_id for payment in made), reverse=True)
+    body, parameters = store.keyset(query).statement()
+    plan = await explained(stage, one_statement(body), [stage.station, *parameters])
+    columns = "station_id_booking_id_create_time_id" if of_booking else "station_id_create_time_id"
+    assert f"Index Scan Backward using payments_{columns}_idx" in plan
+    assert "Sort" not in plan
+
+
+async def explained(stage: Stage, statement: str, parameters: Sequence[object]) -> str:
+    """The plan, where tables are so large that reading all of them is no choice."""
+    async with stage.app.transaction(tenant=stage.station) as tx:
+        await tx.execute(text("SET LOCAL enable_seqscan = off"))
+        await tx.execute(text("SET LOCAL enable_bitmapscan = off"))
+        raw = await tx.get_raw_connection()
+        rows = await raw.driver_connection.fetch(f"EXPLAIN {statement}", *parameters)  # type: ignore[union-attr]  # it is open
+    return "\n".join(row[0] for row in rows)
