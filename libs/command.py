@@ -32,7 +32,7 @@ def main(
     commands.add_parser("serve", help="serve until SIGTERM or SIGINT (the default)")
     upgrade = commands.add_parser("migrate", help="bring the schema to its newest revision, as its owner")
     upgrade.set_defaults(run=lambda _, environ: _migrate(schema, migrations, environ))
-    parser.set_defaults(run=lambda _, environ: uvloop.run(_serve(build(environ))))
+    parser.set_defaults(run=lambda _, environ: uvloop.run(_serve(build, environ)))
     if more is not None:
         more(commands)
     chosen = parser.parse_args(arguments)
@@ -44,8 +44,8 @@ def main(
         return REFUSED
 
 
-async def _serve(wanted: Serving) -> int:
-    async with serving(wanted):
+async def _serve(build: Callable[[Mapping[str, str]], Serving], environ: Mapping[str, str]) -> int:
+    async with serving(build(environ)):  # built in the loop that it runs in: gRPC's channels are bound to it
         await until_signalled()
     return 0
 

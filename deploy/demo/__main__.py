@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
+from grpc.aio import AioRpcError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from teppan.bookings.v1.bookings_pb2 import Booking
@@ -25,6 +26,7 @@ from local.supervise import NotRunning
 
 FOLDER = ROOT / "build" / "demo"
 BOOKINGS = 10_000
+DATABASE = "teppan_demo"
 ANY_PORTS = dict.fromkeys(SERVICES, stack.ANY_PORT)
 
 console = Console(highlight=False, soft_wrap=True)
@@ -42,7 +44,7 @@ def main() -> int:
     except KeyboardInterrupt:
         console.print("demo: interrupted; nothing stays running")
         return 130
-    except (CannotStart, StackFails, NotRunning, listing.Incomplete, story.Unlike) as problem:
+    except (CannotStart, StackFails, NotRunning, listing.Incomplete, story.Unlike, AioRpcError) as problem:
         console.print(f"demo: failed: {problem}", markup=False)
         return 1
     return 0
@@ -56,9 +58,11 @@ def running() -> Iterator[Stack]:
         shutil.rmtree(folder, ignore_errors=True)
     fresh = stack.fresh(
         FOLDER, version=os.environ.get("PG", "18"), admin_url=os.environ.get("TEPPAN_DATABASE_URL", ""),
-        ports=ANY_PORTS, metrics=ANY_PORTS,
+        ports=ANY_PORTS, metrics=ANY_PORTS, database=DATABASE,
     )  # fmt: skip
     try:
+        if not fresh.embedded:
+            asyncio.run(fresh.server.drop(DATABASE))
         stack.start(fresh, tied=True)
         yield fresh
     finally:
@@ -85,10 +89,10 @@ async def play(fresh: Stack, token: str, count: int) -> None:
 async def _book(backend: Backend, set_up: scene.Scene, count: int) -> tuple[list[Booking], float]:
     await load.book(backend, set_up.admin, load.elsewhere(set_up), lambda: None)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    requests = await load.wanted(backend, set_up, count)
     started = time.perf_counter()
     with Progress(*columns, console=console) as progress:
         bar = progress.add_task(f"Bookings, {load.CALLERS} callers", total=count)
-        requests = load.wanted(set_up, count)
         made = await load.book(backend, set_up.tokens["agent"], requests, lambda: progress.advance(bar))
     return list(made), time.perf_counter() - started
 

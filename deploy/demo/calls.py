@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import grpc
 from google.rpc import error_details_pb2, status_pb2
@@ -57,11 +57,11 @@ class Backend:
         """`host:port` by service."""
         options = [("grpc.max_reconnect_backoff_ms", 500)]
         self._channels = {name: grpc.aio.insecure_channel(address, options=options) for name, address in addresses.items()}
-        self._stubs: dict[str, Any] = {name: stub(self._channels[service]) for name, (service, stub) in STUBS.items()}  # type: ignore[abstract]
+        self._stubs: dict[str, Any] = {name: stub(self._channels[service]) for name, (service, stub) in STUBS.items()}
         self.repeats = 0
         """How many calls had to be made again."""
 
-    async def __aenter__(self) -> "Backend":
+    async def __aenter__(self) -> Self:
         """The backend."""
         return self
 

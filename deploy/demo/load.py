@@ -1,27 +1,52 @@
 """Many bookings at once: callers that each take the next request, and repeat it until it is answered."""
 
 import asyncio
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import time
+from datetime import date, time
 
-from teppan.bookings.v1 import bookings_pb2
+from teppan.bookings.v1 import bookings_pb2, slots_pb2
 
-from demo.calls import Backend
-from demo.scene import CAPACITY, FIRST_DAY, SLOTS_A_DAY, Scene, booking, day
+from demo.calls import Backend, bearer
+from demo.scene import CAPACITY, FIRST_DAY, Scene, booking, date_pb, day
 
 CALLERS = 24
 ELSEWHERE = 25
 DEFAULT_HOURS = (12, 15, 18, 21)
-A_DAY = SLOTS_A_DAY * CAPACITY
+SEARCH_DAYS = 31
 
 
-def wanted(scene: Scene, count: int) -> Iterator[bookings_pb2.CreateBookingRequest]:
-    """So many requests for the main station: every place of every slot, day by day; in an order that spreads over the slots."""
-    hours = 24 // SLOTS_A_DAY
-    for number in range(count):
-        date, place = divmod(number, A_DAY)
-        start = time(place % SLOTS_A_DAY * hours)
-        yield booking(scene.main, day(FIRST_DAY + date), start, number)
+async def wanted(backend: Backend, scene: Scene, count: int) -> list[bookings_pb2.CreateBookingRequest]:
+    """So many requests for the main station: every place that is offered, day by day, in turn for each slot of a day.
+
+    What is offered is asked for: where the clocks go forward, a day has no slot at 02:00.
+    """
+    found: list[bookings_pb2.CreateBookingRequest] = []
+    ahead = FIRST_DAY
+    while len(found) < count:
+        slots = await _offered(backend, scene, ahead, ahead + SEARCH_DAYS - 1)
+        for _, of_day in itertools.groupby(slots, key=lambda slot: (slot.date.year, slot.date.month, slot.date.day)):
+            todays = list(of_day)
+            for _ in range(CAPACITY):
+                found += [
+                    booking(
+                        scene.main,
+                        date(s.date.year, s.date.month, s.date.day),
+                        time(s.start.hours, s.start.minutes),
+                        len(found) + n,
+                    )
+                    for n, s in enumerate(todays)
+                ]
+        ahead += SEARCH_DAYS
+    return found[:count]
+
+
+async def _offered(backend: Backend, scene: Scene, first: int, last: int) -> list[slots_pb2.AvailableSlot]:
+    request = slots_pb2.SearchAvailabilityRequest(
+        station_ids=[scene.main.station_id], first_date=date_pb(day(first)), last_date=date_pb(day(last))
+    )
+    call = backend.method("slots.SearchAvailability")(request, metadata=bearer(scene.tokens["agent"]))
+    return [slot async for answer in call for slot in answer.slots]
 
 
 def elsewhere(scene: Scene) -> Iterator[bookings_pb2.CreateBookingRequest]:
@@ -43,7 +68,10 @@ async def book(
             made.append(answer.booking)
             done()
 
-    async with asyncio.TaskGroup() as group:
-        for _ in range(CALLERS):
-            group.create_task(caller())
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(CALLERS):
+                group.create_task(caller())
+    except ExceptionGroup as failed:
+        raise failed.exceptions[0] from failed
     return made

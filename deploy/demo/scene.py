@@ -106,10 +106,15 @@ def booking(place: Place, day: date, start: time, number: int) -> bookings_pb2.C
         request_id=new_id(),
         station_id=place.station_id,
         customer_id=place.customers[number % len(place.customers)],
-        slot_date=Date(year=day.year, month=day.month, day=day.day),
+        slot_date=date_pb(day),
         slot_start=TimeOfDay(hours=start.hour, minutes=start.minute),
         guests=bookings_pb2.Guests(adults=2 + number % 9, children=number % 3),
     )
+
+
+def date_pb(day: date) -> Date:
+    """A date, as the contract has it."""
+    return Date(year=day.year, month=day.month, day=day.day)
 
 
 def day(ahead: int) -> date:

@@ -88,7 +88,7 @@ def logs(chosen: argparse.Namespace) -> int:
 def psql(chosen: argparse.Namespace) -> int:
     """Open psql as the owner of a service's schema"""
     running = stack.load(FOLDER)
-    url = make_url(running.server.url(stack.DATABASE, f"{chosen.service}_owner"))
+    url = make_url(running.server.url(running.database, f"{chosen.service}_owner"))
     client = binaries(running.version) / "psql"
     return _become([str(client), url.render_as_string(hide_password=False)])
 

@@ -12,7 +12,7 @@ import grpc
 from teppan.identity.v1 import tokens_pb2, tokens_pb2_grpc
 
 from local.database import ROOT
-from local.stack import DATABASE, PYTHONPATH, Stack, StackFails
+from local.stack import PYTHONPATH, Stack, StackFails
 
 EMAIL = "admin@teppan.example"
 NAME = "First Administrator"
@@ -32,7 +32,7 @@ def describe(stack: Stack) -> Mapping[str, str]:
         "token": token,
         "email": EMAIL,
         "password_file": str(password_file),
-        "database_url": stack.server.url(DATABASE),
+        "database_url": stack.server.url(stack.database),
     }
     path = stack.folder / "stack.json"
     path.touch(mode=0o600)

@@ -57,6 +57,7 @@ class Stack:
     admin_url: str
     embedded: bool
     version: str
+    database: str
 
     @property
     def supervisor(self) -> Supervisor:
@@ -83,7 +84,7 @@ class Stack:
             service,
             ports=self.ports,
             metrics=self.metrics[service],
-            urls=self.server.roles(service, DATABASE),
+            urls=self.server.roles(service, self.database),
             secrets=self.folder / "secrets",
         )
 
@@ -160,7 +161,13 @@ def stop(stack: Stack) -> None:
 
 
 def fresh(
-    folder: Path, *, version: str, admin_url: str = "", ports: Mapping[str, int] = PORTS, metrics: Mapping[str, int] = METRICS
+    folder: Path,
+    *,
+    version: str,
+    admin_url: str = "",
+    ports: Mapping[str, int] = PORTS,
+    database: str = DATABASE,
+    metrics: Mapping[str, int] = METRICS,
 ) -> Stack:
     """A stack to be started in a folder; port 0 means any that is free."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -175,6 +182,7 @@ def fresh(
         admin_url=admin_url or server.url(),
         embedded=not admin_url,
         version=version,
+        database=database,
     )
 
 
@@ -225,8 +233,8 @@ async def _serves(stack: Stack, service: str) -> None:
 
 
 async def _migrated(stack: Stack) -> None:
-    await stack.server.prepare(DATABASE)
-    await stack.server.migrate(DATABASE)
+    await stack.server.prepare(stack.database)
+    await stack.server.migrate(stack.database)
 
 
 def _refuse_taken(service: str, port: int) -> None:

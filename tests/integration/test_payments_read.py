@@ -1,13 +1,18 @@
 """Payments are read by those who may, in pages that lead on; and other services hear of them."""
 
 import asyncio
+from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
+import asyncpg
 import grpc
 import pytest
 from teppan.common.v1 import events_pb2, options_pb2, references_pb2
 from teppan.payments.v1 import payments_pb2 as pb
 
+from dbcommon.tenancy import one_statement
+from payments.store import ListQuery, keyset
 from tests.integration.stage import Metadata, Teppan, new, payment_request, refused
 
 LISTED = 7
@@ -68,6 +73,31 @@ async def test_page_by_page_a_list_is_the_same_whatever_comes_meanwhile(
         if not (token := page.next_page_token):
             break
     assert seen == paid
+
+
+MANY = """INSERT INTO payments.payments
+SELECT $1, gen_random_uuid(), $2, gen_random_uuid(), 1, 1, 1, 1, 'EUR', NULL, '', 1, at, at
+  FROM generate_series(1, $3::int) n, LATERAL (SELECT '2026-01-01Z'::timestamptz + make_interval(secs => n) AS at) t"""
+
+
+@pytest.mark.parametrize("of_booking", [False, True])
+async def test_every_list_is_a_range_of_its_own_index(
+    teppan: Teppan, station: str, paid: list[pb.Payment], of_booking: bool  # noqa: FBT001  # a parameter of the test
+) -> None:  # fmt: skip
+    many, few = UUID(paid[0].booking_id), UUID(paid[1].booking_id)
+    query = ListQuery(
+        station_id=UUID(station), booking_id=few if of_booking else None, page_size=2, after=(datetime.now(UTC), UUID(int=0))
+    )  # fmt: skip
+    body, parameters = keyset(query).statement()
+    owner = await asyncpg.connect(teppan.server.url(teppan.database, "payments_owner"))
+    await owner.execute(MANY, UUID(station), many, 1_000)
+    await owner.execute("ANALYZE payments.payments")
+    rows = await owner.fetch(f"EXPLAIN {one_statement(body)}", UUID(station), *parameters)
+    await owner.close()
+    plan = "\n".join(row[0] for row in rows)
+    columns = "station_id_booking_id_create_time_id" if of_booking else "station_id_create_time_id"
+    assert f"Index Scan Backward using payments_{columns}_idx" in plan, plan
+    assert "Sort" not in plan
 
 
 async def test_an_empty_list_is_one_empty_page(teppan: Teppan, station: str) -> None:
