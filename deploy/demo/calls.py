@@ -44,9 +44,10 @@ class Refusal:
 def refusal_of(error: grpc.aio.AioRpcError) -> Refusal:
     """Takes the rich status apart."""
     info = error_details_pb2.ErrorInfo()
-    details: Any = dict(error.trailing_metadata() or ()).get("grpc-status-details-bin", b"")
-    for detail in status_pb2.Status.FromString(details).details:
-        detail.Unpack(info)
+    for key, value in error.trailing_metadata() or ():
+        if key == "grpc-status-details-bin":
+            for detail in status_pb2.Status.FromString(value).details:  # type: ignore[arg-type]  # bytes, as the key says
+                detail.Unpack(info)
     return Refusal(error.code().name, info.reason, error.details() or "")
 
 

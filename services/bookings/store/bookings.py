@@ -40,13 +40,23 @@ async def insert_booking(tx: Transaction, booking: Booking, slot: Slot) -> Booki
     return booking
 
 
-async def get(tx: Transaction, station_id: UUID, booking_id: UUID, *, lock: bool = False) -> Booking:
-    """A booking with its price lines; locked, its slot was locked before. Raises BookingNotFound."""
+async def get(tx: Transaction, station_id: UUID, booking_id: UUID) -> Booking:
+    """A booking with its price lines. Raises BookingNotFound."""
+    booking = await _one(tx, station_id, booking_id, lock=False)
+    return replace(booking, lines=await _lines(tx, station_id, booking_id))
+
+
+async def lock_booking(tx: Transaction, station_id: UUID, booking_id: UUID) -> Booking:
+    """A booking without its price lines, locked; what changes its place has locked its slot before. Raises BookingNotFound."""
+    return await _one(tx, station_id, booking_id, lock=True)
+
+
+async def _one(tx: Transaction, station_id: UUID, booking_id: UUID, *, lock: bool) -> Booking:
     statement = select(bookings).where(bookings.c.station_id == station_id, bookings.c.id == booking_id)
     row = (await tx.execute(statement.with_for_update(key_share=True) if lock else statement)).mappings().first()
     if row is None:
         raise BookingNotFound("there is no such booking in this station", booking_id=booking_id)
-    return replace(_booking(row), lines=await _lines(tx, station_id, booking_id))
+    return _booking(row)
 
 
 async def paid_so_far(tx: Transaction, station_id: UUID, booking_id: UUID) -> tuple[UUID | None, int]:

@@ -121,17 +121,17 @@ class Bookings:
                 await self.requests.begin(tx, request, made=wanted.booking_id)
                 # The slot before the booking, as everywhere: the other order deadlocks.
                 await slot_store.lock_slot_of_booking(tx, station, await store.slot_of(tx, station, wanted.booking_id))
-                present = await store.get(tx, station, wanted.booking_id, lock=True)
+                present = await store.lock_booking(tx, station, wanted.booking_id)
                 cancelled = cancel(present, wanted.by, self.policy, etag=wanted.etag, now=self.now())
                 await store.save(tx, cancelled)
                 await self._announce(tx, cancelled)
-                return cancelled
+            return await self.get(station, wanted.booking_id)
 
         return await self.requests.once(request, attempt, lambda made: self.get(station, made))
 
     async def apply_account(self, tx: Transaction, account: Account) -> None:
         """Takes over what payments says, in the consumer's transaction; old news is nothing new."""
-        present = await store.get(tx, account.station_id, account.booking_id, lock=True)
+        present = await store.lock_booking(tx, account.station_id, account.booking_id)
         epoch, version = await store.paid_so_far(tx, account.station_id, account.booking_id)
         if epoch == account.epoch and version >= account.version:
             return
