@@ -16,13 +16,19 @@ TEMPLATE = f"teppan_template_{os.getpid()}"
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[Server]:
+def pg() -> str:
+    """The major version of PostgreSQL that is tested on."""
+    return os.environ.get("PG", "18")
+
+
+@pytest.fixture(scope="session")
+def server(pg: str) -> Iterator[Server]:
     """A server of this run."""
     if url := os.environ.get("TEPPAN_DATABASE_URL"):
         yield Server(admin_url=url)
         return
     folder, run = Path(tempfile.mkdtemp(prefix="teppan-test-")), private_folder("teppan-")
-    postgres = Postgres(data=data_folder(folder / "data"), run=run, version=os.environ.get("PG", "18"), durable=False)
+    postgres = Postgres(data=data_folder(folder / "data"), run=run, version=pg, durable=False)
     child = postgres.start(folder / "postgres.log")
     try:
         yield Server(admin_url=postgres.url())

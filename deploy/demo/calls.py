@@ -46,7 +46,7 @@ def refusal_of(error: grpc.aio.AioRpcError) -> Refusal:
     info = error_details_pb2.ErrorInfo()
     for key, value in error.trailing_metadata() or ():
         if key == "grpc-status-details-bin":
-            for detail in status_pb2.Status.FromString(value).details:  # type: ignore[arg-type]  # bytes, as the key says
+            for detail in status_pb2.Status.FromString(value).details:
                 detail.Unpack(info)
     return Refusal(error.code().name, info.reason, error.details() or "")
 

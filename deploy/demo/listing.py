@@ -8,6 +8,7 @@ from demo.calls import Backend, bearer
 
 PAGE_SIZE = 1_000
 BREAKS_AFTER = 3
+BROKEN_PAGE_SIZE = 100
 
 
 class Incomplete(Exception):
@@ -43,12 +44,14 @@ async def whole(backend: Backend, token: str, station_id: str) -> list[str]:
 async def broken(backend: Backend, token: str, station_id: str) -> list[str]:
     """The same by two streams: the first is dropped after some pages, the second resumes from the last token received."""
     found, last, pages = [], "", 0
-    first = stream(backend, token, station_id)
+    first = stream(backend, token, station_id, page_size=BROKEN_PAGE_SIZE)
     async for page in first:
         found += [booking.booking_id for booking in page.bookings]
         last, pages = page.next_page_token, pages + 1
         if pages == BREAKS_AFTER:
             break
+    if not last:
+        raise Incomplete(f"the list has no more than {pages} pages: there is nothing to resume")
     await first.aclose()  # type: ignore[attr-defined]  # an async generator
     async for page in stream(backend, token, station_id, page_token=last):
         found += [booking.booking_id for booking in page.bookings]

@@ -20,7 +20,8 @@ from local.postgres import CannotStart, binaries, data_folder
 from local.stack import Stack, StackFails
 from local.supervise import NotRunning
 
-FOLDER = ROOT / "build" / "stack"
+FOLDER = Path(os.environ.get("TEPPAN_STACK_FOLDER") or ROOT / "build" / "stack")
+"""Where a stack keeps its data, logs and secrets: one clone may have several."""
 REFUSED = 2
 
 

@@ -4,12 +4,12 @@ A process that ends is started again at once; one that ends with code 2 refuses,
 second fails: both stay down.
 """
 
-import contextlib
 import os
 import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 import xmlrpc.client
 from collections.abc import Mapping, Sequence
@@ -85,6 +85,7 @@ class Supervisor:
                 cwd=self._root, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
                 preexec_fn=dies_with_its_parent if tied else None,
             )  # fmt: skip
+        threading.Thread(target=child.wait, daemon=True, name="reaps supervisord").start()
         deadline = time.monotonic() + START_SECONDS
         while not self.reachable():
             if child.poll() is not None or time.monotonic() > deadline:
@@ -134,8 +135,6 @@ class Supervisor:
         while _alive(pid):
             if time.monotonic() > deadline:
                 os.kill(pid, signal.SIGKILL)
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(pid, os.WNOHANG)
             time.sleep(POLL_SECONDS)
 
     def _call(self, method: str, *arguments: Any) -> Any:

@@ -180,6 +180,30 @@ async def test_a_user_has_at_most_as_many_memberships_as_a_token_carries(teppan:
     assert (await refused(add(teppan, stations[0], user))).reason == "MEMBER_EXISTS"
 
 
+async def test_who_adds_the_twentieth_is_waited_for(teppan: Teppan, user: str, rows: asyncpg.Pool) -> None:
+    stations = [await teppan.station() for _ in range(21)]
+    for station in stations[:19]:
+        await add(teppan, station, user)
+    insert = "INSERT INTO identity.memberships (station_id, user_id, role, version, create_time) VALUES ($1, $2, 1, 1, now())"
+    first, second = [await asyncpg.connect(teppan.server.url(teppan.database, "identity_app")) for _ in range(2)]
+    try:
+        for connection, station in ((first, stations[19]), (second, stations[20])):
+            await connection.execute(f"SET teppan.station_id = '{station}'")
+        transaction = first.transaction()
+        await transaction.start()
+        await first.execute(insert, UUID(stations[19]), UUID(user))
+        later = asyncio.create_task(second.execute(insert, UUID(stations[20]), UUID(user)))
+        blocked = "SELECT cardinality(pg_blocking_pids($1)) > 0"
+        while not later.done() and not await rows.fetchval(blocked, second.get_server_pid()):
+            await asyncio.sleep(0.01)
+        await transaction.commit()
+        with pytest.raises(asyncpg.CheckViolationError):
+            await later
+    finally:
+        await first.close()
+        await second.close()
+
+
 async def test_a_repeat_finds_the_membership_also_once_it_has_expired(teppan: Teppan, station: str, user: str) -> None:
     config = read(teppan.environ("identity"))
     parts, clock = parts_of(config), [datetime.now(UTC)]

@@ -1,7 +1,7 @@
 """Schedules and slots. The row of a slot is the lock of its places; a trigger keeps `taken`, another one the capacity."""
 
 from dataclasses import replace
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
@@ -25,10 +25,18 @@ async def station(tx: Transaction, station_id: UUID) -> Station:
     return Station(station_id=station_id, time_zone=row.time_zone, currency_code=row.currency_code)
 
 
-async def schedule(tx: Transaction, station_id: UUID, *, lock: bool = False) -> Schedule:
+async def lock_schedule(tx: Transaction, station_id: UUID, now: datetime) -> Schedule:
+    """The station's week, locked until the transaction ends, also the first one. Raises ReferenceClosed, FeedStale."""
+    head = {"station_id": station_id, "version": 0, "update_time": now}
+    with refusing(references.refusals("schedules", "station_id", type="identity.Station", owner="identity")):
+        await tx.execute(upsert(schedules).values(head).on_conflict_do_nothing())
+    await tx.execute(select(schedules.c.version).where(schedules.c.station_id == station_id).with_for_update())
+    return await schedule(tx, station_id)
+
+
+async def schedule(tx: Transaction, station_id: UUID) -> Schedule:
     """The station's week: the default one (version 0) where it never set its own."""
-    statement = select(schedules).where(schedules.c.station_id == station_id)
-    head = (await tx.execute(statement.with_for_update() if lock else statement)).first()
+    head = (await tx.execute(select(schedules).where(schedules.c.station_id == station_id))).first()
     if head is None:
         return Schedule(station_id=station_id, slots=DEFAULT_WEEK)
     columns = schedule_slots.c
@@ -43,11 +51,9 @@ async def schedule(tx: Transaction, station_id: UUID, *, lock: bool = False) -> 
 
 
 async def replace_schedule(tx: Transaction, new: Schedule) -> Schedule:
-    """Replaces the week. Raises ReferenceClosed, FeedStale."""
-    head = {"station_id": new.station_id, "version": new.version, "update_time": new.update_time}
-    faults = references.refusals("schedules", "station_id", type="identity.Station", owner="identity")
-    with refusing(faults):
-        await tx.execute(upsert(schedules).values(head).on_conflict_do_update(index_elements=["station_id"], set_=head))
+    """Replaces the week, which is locked."""
+    head = update(schedules).where(schedules.c.station_id == new.station_id)
+    await tx.execute(head.values(version=new.version, update_time=new.update_time))
     await tx.execute(delete(schedule_slots).where(schedule_slots.c.station_id == new.station_id))
     if new.slots:
         rows = [

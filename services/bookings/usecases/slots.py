@@ -43,7 +43,7 @@ class Slots:
             await self._ensure_known([station])
             async with self.app.transaction(tenant=station) as tx:
                 await self.requests.begin(tx, request, made=station)
-                present = await store.schedule(tx, station, lock=True)
+                present = await store.lock_schedule(tx, station, self.now())
                 if wanted.etag and wanted.etag != str(present.version):
                     raise EtagStale("the schedule changed since its etag was read", etag=str(present.version))
                 new = Schedule(station_id=station, slots=wanted.slots, version=present.version + 1, update_time=self.now())
