@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -60,9 +61,6 @@ async def database(server: Server, template: str) -> AsyncIterator[str]:
     await server.drop(name)
 
 
-_made = iter(range(1_000_000))
-
-
 def new_database() -> str:
     """A name that nobody has."""
-    return f"teppan_test_{os.getpid()}_{next(_made)}"
+    return f"teppan_test_{uuid4().hex}"

@@ -1,6 +1,7 @@
 """Migrations of one schema: one linear history, one migrator at a time, and what a service may serve on."""
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 from alembic import command, context
@@ -78,16 +79,25 @@ def head(folder: Path) -> str:
 
 async def upgrade(url: str, service: str, folder: Path, revision: str = "head") -> str:
     """Brings a schema up to a revision as its owner; waits for another migrator. Returns the revision reached."""
+    return await _migrate(url, service, folder, lambda made: command.upgrade(made, revision))
+
+
+async def downgrade(url: str, service: str, folder: Path, revision: str = "base") -> str:
+    """Takes a schema down to a revision, as `upgrade` brings it up; empty at the very bottom."""
+    return await _migrate(url, service, folder, lambda made: command.downgrade(made, revision))
+
+
+async def _migrate(url: str, service: str, folder: Path, step: Callable[[Config], None]) -> str:
     engine = create_async_engine(url.replace("postgresql://", "postgresql+asyncpg://", 1))
     try:
         async with engine.connect() as guard, engine.connect() as connection:
             await _lock(guard, service)
             await connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
             await connection.commit()
-            await connection.run_sync(_upgrade, folder, revision)
+            await connection.run_sync(_step, folder, step)
             await connection.commit()
             version = await connection.execute(text(f"SELECT version_num FROM {service}.alembic_version"))
-            return str(version.scalar_one())
+            return str(version.scalar_one_or_none() or "")
     finally:
         await engine.dispose()
 
@@ -101,10 +111,10 @@ async def _lock(connection: AsyncConnection, service: str) -> None:
     await connection.commit()
 
 
-def _upgrade(connection: Connection, folder: Path, revision: str) -> None:
+def _step(connection: Connection, folder: Path, step: Callable[[Config], None]) -> None:
     made = config(folder)
     made.attributes["connection"] = connection
-    command.upgrade(made, revision)
+    step(made)
 
 
 async def unready(database: Database, service: str, known: str) -> str | None:
@@ -114,4 +124,4 @@ async def unready(database: Database, service: str, known: str) -> str | None:
         found = (await tx.execute(statement)).one()
     if found.compatible_from <= known <= found.version_num:
         return None
-    return f"this code knows revision {known}; the schema is at {found.version_num} and serves code from {found.compatible_from} on: run `make migrate`, or deploy newer code"
+    return f"this code knows revision {known}; the schema is at {found.version_num} and serves code from {found.compatible_from} on: run `python -m {service} migrate`, or deploy newer code"

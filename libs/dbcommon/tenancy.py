@@ -104,10 +104,10 @@ async def refuse_unsafe(connection: AsyncConnection, service: str, tenant_tables
         raise Unsafe(f"The role {role.rolname!r} owns {owned[0]!r}: owners can switch isolation off. {use}")
     for name in tenant_tables:
         if name not in found:
-            raise Unsafe(f"The table {service}.{name} is missing: run `make migrate`.")
+            raise Unsafe(f"The table {service}.{name} is missing: run `python -m {service} migrate`.")
         if not (found[name].forced and found[name].policed):
             raise Unsafe(
-                f"The table {service}.{name} has no forced row-level security: run `make migrate`, and find who switched it off."
+                f"The table {service}.{name} has no forced row-level security: run `python -m {service} migrate`, and find who switched it off."
             )
     if (await connection.execute(text("SELECT current_setting('max_prepared_transactions')"))).scalar_one() != "0":
         raise Unsafe("max_prepared_transactions is not 0: a forgotten prepared transaction would hold locks for ever. Set it to 0.")

@@ -1,0 +1,202 @@
+"""The schemas: what the migrations make is what `tables.py` says, and each service sees its own only."""
+
+import importlib
+import re
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+from google.protobuf.descriptor import FieldDescriptor
+from teppan.bookings.v1 import bookings_pb2, customers_pb2, slots_pb2
+from teppan.common.v1 import options_pb2
+from teppan.payments.v1 import payments_pb2
+
+from dbcommon import migrate
+from dbcommon.schema import Schema
+from local.database import ROOT, SERVICES, Server
+from tests.conftest import new_database
+
+CATALOGS = {
+    "columns": """SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod) AS type, a.attnotnull, a.attidentity::text,
+        pg_get_expr(d.adbin, d.adrelid) AS default_ FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+        LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
+        WHERE c.relnamespace = $1::regnamespace AND c.relkind IN ('r', 'p') AND a.attnum > 0 AND NOT a.attisdropped""",
+    "constraints": """SELECT c.relname, k.conname, pg_get_constraintdef(k.oid) FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid
+        WHERE k.connamespace = $1::regnamespace AND k.contype <> 'n'""",
+    "indexes": "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = $1",
+    "triggers": """SELECT c.relname, t.tgname, pg_get_triggerdef(t.oid) FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
+        WHERE c.relnamespace = $1::regnamespace AND NOT t.tgisinternal""",
+    "functions": "SELECT proname, pg_get_functiondef(oid), proacl::text FROM pg_proc WHERE pronamespace = $1::regnamespace",
+    "policies": "SELECT tablename, policyname, roles::text, cmd, qual, with_check FROM pg_policies WHERE schemaname = $1",
+    "tables": """SELECT relname, relkind::text, relrowsecurity, relforcerowsecurity, relacl::text, pg_get_userbyid(relowner) AS owner
+        FROM pg_class WHERE relnamespace = $1::regnamespace AND relkind IN ('r', 'p', 'S')""",
+}
+
+
+@pytest.fixture
+async def empty(server: Server) -> AsyncIterator[str]:
+    """A database with roles and schemas, and nothing in them."""
+    name = new_database()
+    await server.prepare(name)
+    yield name
+    await server.drop(name)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_the_migrations_make_what_the_tables_say(server: Server, database: str, empty: str, service: str) -> None:
+    await run(
+        server.url(empty, f"{service}_owner"), [f"CREATE TABLE {service}.alembic_version (version_num varchar(32) PRIMARY KEY)"]
+    )
+    await run(server.url(empty, f"{service}_owner"), schema_of(service).statements())
+    declared, made = await catalog(server, empty, service), await catalog(server, database, service)
+    for name in CATALOGS:
+        assert without_alembic(made[name]) == without_alembic(declared[name]), name
+        assert made[name], name
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_a_migration_goes_up_down_and_up_again(server: Server, empty: str, service: str) -> None:
+    url, folder = server.url(empty, f"{service}_owner"), migrations(service)
+    head = await migrate.upgrade(url, service, folder)
+    first = await catalog(server, empty, service)
+    await migrate.downgrade(url, service, folder)
+    assert (await catalog(server, empty, service))["tables"] != first["tables"]
+    assert await migrate.upgrade(url, service, folder) == head
+    assert await catalog(server, empty, service) == first
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_every_table_says_whose_its_rows_are(service: str) -> None:
+    schema = schema_of(service)
+    assert {table.name for table in schema.metadata.tables.values()} == set(schema.access)
+
+
+async def test_no_foreign_key_crosses_a_schema(server: Server, database: str) -> None:
+    crossing = """SELECT conname FROM pg_constraint k JOIN pg_class a ON a.oid = k.conrelid JOIN pg_class b ON b.oid = k.confrelid
+        WHERE a.relnamespace <> b.relnamespace"""
+    assert await fetch(server.url(database), crossing) == []
+
+
+@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("kind", ["owner", "app", "platform"])
+async def test_no_role_of_a_service_sees_another_schema(server: Server, database: str, service: str, kind: str) -> None:
+    seen = "SELECT n FROM unnest($1::text[]) n WHERE has_schema_privilege(n, 'USAGE')"
+    assert [row[0] for row in await fetch(server.url(database, f"{service}_{kind}"), seen, list(SERVICES))] == [service]
+    other = SERVICES[SERVICES.index(service) - 1]
+    with pytest.raises(asyncpg.InsufficientPrivilegeError, match=f"permission denied for schema {other}"):
+        await fetch(server.url(database, f"{service}_{kind}"), f"SELECT * FROM {other}.requests")
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_what_is_append_only_cannot_be_changed(server: Server, database: str, service: str) -> None:
+    may = "SELECT privilege_type FROM information_schema.role_table_grants WHERE table_schema = $1 AND table_name = $2 AND grantee = $3"
+    verbs = {row[0] for row in await fetch(server.url(database), may, service, "events", f"{service}_platform")}
+    assert verbs == {"SELECT", "INSERT"}
+    assert not await fetch(server.url(database), may, service, "events", f"{service}_app")
+
+
+async def test_filters_of_tenant_tables_are_leakproof(server: Server, database: str) -> None:
+    for type in ("uuid", "timestamp with time zone", "smallint"):
+        leaky = """SELECT oprname FROM pg_operator o JOIN pg_proc p ON p.oid = o.oprcode WHERE oprleft = $1::regtype AND oprright = $1::regtype
+            AND oprname IN ('=', '<', '>', '<=', '>=') AND NOT proleakproof"""
+        assert await fetch(server.url(database), leaky, type) == []
+
+
+STORED = (
+    (bookings_pb2.Booking, "bookings"), (customers_pb2.Customer, "bookings"), (slots_pb2.Schedule, "bookings"),
+    (payments_pb2.Payment, "payments"),
+)  # fmt: skip
+EXCEPTIONS = {
+    "requests.station_id": "of the request, whatever it names", "requests.request_id": "the caller's", "requests.made_id": "what the request made",
+    "outbox.station_id": "whose the event is", "outbox.event_id": "its own", "outbox.entity_id": "of this service",
+    "events.station_id": "whose the event is", "events.event_id": "its own", "events.entity_id": "of this service",
+    "schedule_slots.station_id": "a local key, to schedules", "price_lines.station_id": "a local key, to bookings",
+    "price_lines.booking_id": "a local key, to bookings", "bookings.customer_id": "a local key, to customers",
+    "booking_accounts.station_id": "a known row is not itself a reference", "booking_accounts.booking_id": "its own: a known row",
+    "booking_accounts.customer_id": "a fact of the booking", "payments.created_by": "who recorded it, of the verified token",
+}  # fmt: skip
+"""Columns that look like references, with the reason why none is declared."""
+
+
+@pytest.mark.parametrize("service", ["bookings", "payments"])
+def test_every_id_is_a_declared_reference_or_listed_with_its_reason(service: str) -> None:
+    schema = schema_of(service)
+    tables = {table.name: table for table in schema.metadata.tables.values()}
+    declared = {
+        column
+        for message, owner in STORED
+        if owner == service
+        for field in message.DESCRIPTOR.fields
+        for column in columns_of(field)
+    }
+    for column in declared:
+        holder, _, name = column.partition(".")
+        assert name in tables[holder].c, f"{column} is declared in the protos, and there is no such column"
+    for table in tables.values():
+        for column in table.c:
+            if re.search(r"(_id|_by)$", column.name) and column.name != "id" and column.type.python_type.__name__ == "UUID":
+                name = f"{table.name}.{column.name}"
+                assert (name in declared) != (name in EXCEPTIONS), (
+                    f"{name}: declare it in the protos, or list it with a reason, not both"
+                )
+
+
+def test_no_exception_is_listed_that_is_no_longer_needed() -> None:
+    columns = {f"{t.name}.{c.name}" for service in SERVICES for t in schema_of(service).metadata.tables.values() for c in t.c}
+    assert set(EXCEPTIONS) <= columns
+
+
+@pytest.mark.parametrize("service", ["bookings", "payments"])
+async def test_every_reference_but_those_that_may_dangle_has_a_key_and_a_guard(server: Server, database: str, service: str) -> None:
+    guards = {row[0] for row in await fetch(server.url(database), "SELECT tgname FROM pg_trigger WHERE tgname LIKE '%_guard'")}
+    for message, owner in STORED:
+        for field in message.DESCRIPTOR.fields:
+            rule = field.GetOptions().Extensions[options_pb2.reference]
+            if owner == service and rule.to and rule.on_delete != options_pb2.ON_DELETE_KEEP:
+                assert {column.replace(".", "_") + "_guard" for column in rule.columns} <= guards, field.full_name
+
+
+def columns_of(field: FieldDescriptor) -> list[str]:
+    """The columns that hold a declared reference."""
+    return list(field.GetOptions().Extensions[options_pb2.reference].columns)
+
+
+def schema_of(service: str) -> Schema:
+    schema: Schema = importlib.import_module(f"{service}.tables").SCHEMA
+    return schema
+
+
+def migrations(service: str) -> Path:
+    return ROOT / "services" / service / "migrations"
+
+
+def without_alembic(rows: list[Any]) -> list[Any]:
+    return [row for row in rows if "alembic_version" not in str(row)]
+
+
+async def catalog(server: Server, database: str, service: str) -> Mapping[str, list[Any]]:
+    """All that the catalogs say of a schema; partitions by day are left out, their names change."""
+    found = {}
+    for name, query in CATALOGS.items():
+        rows = await fetch(server.url(database), query, service)
+        found[name] = sorted(str(tuple(row)) for row in rows if not re.search(r"events_\d{8}", str(tuple(row))))
+    return found
+
+
+async def run(url: str, statements: list[str]) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        for statement in statements:
+            await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+async def fetch(url: str, query: str, *values: Any) -> list[Any]:
+    connection = await asyncpg.connect(url)
+    try:
+        return list(await connection.fetch(query, *values))
+    finally:
+        await connection.close()
