@@ -10,7 +10,8 @@ PORTS ?=
 S ?= bookings
 export PG
 export PYTHONPATH = services:libs:protos/python:deploy
-export PYTHONDONTWRITEBYTECODE =
+# The zones of the pinned tzdata, and not the machine's.
+export PYTHONTZPATH =
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-unit test-long lint format proto proto-check baseline lock up run status token logs psql down clean

@@ -105,6 +105,7 @@ def environment(service: str, *, ports: Mapping[str, int], metrics: int, urls: M
         "TEPPAN_TOKEN_KEY_FILE": str(secrets / f"{service}.token.key"),
         "TEPPAN_KEYRING_FILE": str(secrets / f"{service}.keyring.json"),
         "TEPPAN_SIGNING_KEYS_FILE": str(secrets / "signing.pem"),
+        "PYTHONTZPATH": "",  # the zones of the pinned tzdata, and not the machine's
         "TEPPAN_DRAIN_SECONDS": "0",  # nobody balances load here
         **{f"TEPPAN_{peer.upper()}_ADDRESS": f"127.0.0.1:{ports[peer]}" for peer in SERVICES if peer != service},
     }

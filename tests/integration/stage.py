@@ -1,7 +1,5 @@
 """The three services in this process, on real sockets and a real Postgres, and what a test needs to call them."""
 
-import asyncio
-import datetime as dt
 import importlib
 import random
 import socket
@@ -16,8 +14,6 @@ from uuid import UUID, uuid4
 import grpc
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from google.rpc import error_details_pb2, status_pb2
-from google.type.date_pb2 import Date
 from google.type.timeofday_pb2 import TimeOfDay
 from teppan.bookings.v1 import bookings_pb2, bookings_pb2_grpc, customers_pb2, customers_pb2_grpc, slots_pb2, slots_pb2_grpc
 from teppan.common.v1 import events_pb2_grpc, options_pb2, references_pb2_grpc
@@ -30,6 +26,12 @@ from local.database import SERVICES, Server
 from local.stack import environment
 from rpccommon.auth import ServiceToken, access_token
 from service import serving
+from tests.integration.asked import Refusal, booking_request, day, eventually, new, payment_request, refusal_of, refused
+
+__all__ = [
+    "Refusal", "Teppan", "booking_request", "choose_ports", "day", "eventually", "new", "payment_request", "refusal_of", "refused",
+    "teppan_on",
+]  # fmt: skip
 
 TOKEN_LIFETIME = timedelta(minutes=15)
 PORTS = range(10_000, 30_000)
@@ -188,88 +190,6 @@ class Teppan:
         await self.slots.UpdateSchedule(request, metadata=self.member(station_id))
 
 
-def new() -> str:
-    """A request ID, or any other."""
-    return str(uuid4())
-
-
-def day(ahead: int = 10) -> dt.date:
-    """A date that can be booked."""
-    return datetime.now(UTC).date() + timedelta(days=ahead)
-
-
-def booking_request(station_id: str, customer_id: str, **changes: Any) -> bookings_pb2.CreateBookingRequest:
-    """A good request: ten adults, in ten days at 12:00."""
-    date = changes.pop("date", day())
-    request = bookings_pb2.CreateBookingRequest(
-        request_id=new(),
-        station_id=station_id,
-        customer_id=customer_id,
-        slot_date=Date(year=date.year, month=date.month, day=date.day),
-        slot_start=TimeOfDay(hours=12),
-        guests=bookings_pb2.Guests(adults=10),
-    )
-    request.MergeFrom(bookings_pb2.CreateBookingRequest(**changes))
-    return request
-
-
-def payment_request(station_id: str, booking_id: str, amount_minor: int, **changes: Any) -> payments_pb2.CreatePaymentRequest:
-    """Cash, as a deposit, in euros."""
-    request = payments_pb2.CreatePaymentRequest(
-        request_id=new(),
-        station_id=station_id,
-        booking_id=booking_id,
-        kind=payments_pb2.PAYMENT_KIND_DEPOSIT,
-        method=payments_pb2.PAYMENT_METHOD_CASH,
-        amount_minor=amount_minor,
-        currency_code="EUR",
-    )
-    request.MergeFrom(payments_pb2.CreatePaymentRequest(**changes))
-    return request
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """A failed call, taken apart."""
-
-    code: str
-    reason: str
-    metadata: Mapping[str, str]
-    fields: Mapping[str, str]
-    retry_seconds: float | None
-    message: str
-
-
-async def refused(call: Any) -> Refusal:
-    """How a call, unary or streaming, was refused; fails where it was not."""
-    try:
-        if hasattr(call, "__aiter__"):
-            answer = [message async for message in call]
-        else:
-            answer = await call
-    except grpc.aio.AioRpcError as error:
-        return refusal_of(error)
-    raise AssertionError(f"it was not refused, but answered {answer}")
-
-
-def refusal_of(error: grpc.aio.AioRpcError) -> Refusal:
-    """Takes the rich status of a failure apart."""
-    info, bad, retry, seconds = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest(), error_details_pb2.RetryInfo(), None
-    details = dict(iter(error.trailing_metadata() or ())).get("grpc-status-details-bin", b"")  # gRPC's Metadata is no Mapping
-    for detail in status_pb2.Status.FromString(details).details:
-        _ = detail.Unpack(info) or detail.Unpack(bad)
-        if detail.Unpack(retry):
-            seconds = retry.retry_delay.ToTimedelta().total_seconds()
-    return Refusal(
-        code=error.code().name,
-        reason=info.reason,
-        metadata=dict(info.metadata),
-        fields={violation.field: violation.description for violation in bad.field_violations},
-        retry_seconds=seconds,
-        message=error.details() or "",
-    )
-
-
 def choose_ports() -> dict[str, int]:
     """A free port for each service."""
     found: list[int] = []
@@ -302,17 +222,3 @@ async def caught_up(teppan: Teppan) -> None:
     customer = await eventually(lambda: teppan.customer(station))
     booking = await eventually(lambda: teppan.booking(station, customer))
     await eventually(lambda: teppan.pay(station, booking.booking_id, 1))
-
-
-async def eventually(attempt: Any, *, seconds: float = 20.0) -> Any:
-    """What `attempt` gives, tried again while it is UNAVAILABLE or fails an assertion, for so long."""
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + seconds
-    while True:
-        try:
-            return await attempt()
-        except (grpc.aio.AioRpcError, AssertionError) as error:
-            transient = isinstance(error, AssertionError) or error.code() is grpc.StatusCode.UNAVAILABLE
-            if not transient or loop.time() > deadline:
-                raise
-        await asyncio.sleep(0.02)

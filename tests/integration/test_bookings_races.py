@@ -99,7 +99,9 @@ async def test_not_even_a_bare_statement_takes_a_third_place(
     for _ in range(CAPACITY):
         await teppan.booking(station, customer)
     with pytest.raises(asyncpg.CheckViolationError) as refusal:
-        await rows.execute(f"{statement.replace('state = 2', 'state = 2, cancel_time = NULL')} WHERE station_id = $1", UUID(station))
+        await rows.execute(
+            f"{statement.replace('state = 2', 'state = 2, cancel_time = NULL')} WHERE station_id = $1", UUID(station)
+        )
     assert refusal.value.constraint_name == "slots_within_capacity"
 
 

@@ -15,7 +15,7 @@ from teppan.identity.v1 import stations_pb2
 from dbcommon.references import Known
 from tests.integration.stage import Metadata, Refusal, Teppan, booking_request, eventually, new, refused
 
-TABLES = ("bookings", "customers", "slots", "schedules", "price_lines", "outbox")
+TABLES = ("bookings", "customers", "slots", "schedules", "price_lines")
 """What a write leaves behind, beside the request that was refused."""
 
 

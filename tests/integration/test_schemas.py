@@ -131,9 +131,9 @@ def test_every_id_is_a_declared_reference_or_listed_with_its_reason(service: str
         for field in message.DESCRIPTOR.fields
         for column in columns_of(field)
     }
-    for column in declared:
-        holder, _, name = column.partition(".")
-        assert name in tables[holder].c, f"{column} is declared in the protos, and there is no such column"
+    for reference in declared:
+        holder, _, name = reference.partition(".")
+        assert name in tables[holder].c, f"{reference} is declared in the protos, and there is no such column"
     for table in tables.values():
         for column in table.c:
             if re.search(r"(_id|_by)$", column.name) and column.name != "id" and column.type.python_type.__name__ == "UUID":

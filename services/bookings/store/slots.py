@@ -13,15 +13,20 @@ from bookings.tables import known_stations, schedule_slots, schedules, slots
 from dbcommon import references
 from dbcommon.constraints import refusing
 from dbcommon.database import Transaction
-from faults import FeedStale
+from faults import FeedStale, ReferenceClosed
 
 
-async def station(tx: Transaction, station_id: UUID) -> Station:
-    """The facts of the tenant's station. Raises FeedStale where its known row is not there (any more)."""
-    columns = (known_stations.c.time_zone, known_stations.c.currency_code)
+async def station(tx: Transaction, station_id: UUID, *, in_use: bool = False) -> Station:
+    """The facts of the tenant's station. Raises FeedStale where its known row is not there (any more).
+
+    `in_use` raises ReferenceClosed where it is not: early, with a clear answer. What is written, the guard decides.
+    """
+    columns = (known_stations.c.time_zone, known_stations.c.currency_code, known_stations.c.state)
     row = (await tx.execute(select(*columns).where(known_stations.c.id == station_id))).first()
     if row is None:
         raise FeedStale("the station has to be checked again", feed="identity")
+    if in_use and row.state != references.Known.OPEN:
+        raise ReferenceClosed("the station is not in use", field="station_id", type="identity.Station")
     return Station(station_id=station_id, time_zone=row.time_zone, currency_code=row.currency_code)
 
 

@@ -80,7 +80,7 @@ class Bookings:
 
     async def _book(self, tx: Transaction, caller: Caller, wanted: NewBooking, *, booking_id: UUID | None) -> Booking:
         """Books in a transaction; without an ID, only checks and prices."""
-        station = await slot_store.station(tx, wanted.station_id)
+        station = await slot_store.station(tx, wanted.station_id, in_use=True)
         week = (await slot_store.schedule(tx, wanted.station_id)).slots
         slot = slot_offered(wanted.slot, week, station)
         booking = book(
