@@ -1,0 +1,188 @@
+"""The feed on a real Postgres: dense positions, order for each entity, exactly once on the other side."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import text
+
+from bookings.tables import outbox
+from dbcommon import feed
+from dbcommon.database import Database, Transaction
+from dbcommon.feed import Event, Feed
+from dbcommon.inbox import Inbox, Superseded
+from dbcommon.relay import Relay
+from faults import CursorDiverged, FeedStale
+from ids import new_id
+from local.database import Server
+
+WRITERS = 8
+EACH = 25
+ENTITIES = [new_id() for _ in range(5)]
+
+
+@pytest.fixture
+async def platform(server: Server, database: str) -> AsyncIterator[Database]:
+    """The role that crosses stations."""
+    made = Database(server.url(database, "bookings_platform"), pool_size=WRITERS + 2)
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+def relay(platform: Database) -> Relay:
+    """The relay of bookings."""
+    return Relay(platform, "bookings", new_id)
+
+
+async def put(platform: Database, entity: UUID) -> None:
+    """A change of an entity: its lock first, then its next version; other work before and between, as in real transactions."""
+    async with platform.transaction() as tx:
+        await tx.execute(text("SELECT pg_current_xact_id()"))
+        await tx.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:e, 0))"), {"e": str(entity)})
+        await asyncio.sleep(0)
+        last = "SELECT coalesce(max(version), 0) FROM (SELECT version FROM bookings.outbox WHERE entity_id = :e UNION ALL SELECT version FROM bookings.events WHERE entity_id = :e) v"
+        version = (await tx.execute(text(last), {"e": entity})).scalar_one() + 1
+        await feed.append(
+            tx, outbox, Event(event_id=new_id(), type="bookings.Booking", entity_id=entity, version=version, payload=b"")
+        )  # fmt: skip
+
+
+async def everything(platform: Database) -> Sequence[Any]:
+    async with platform.transaction(read_only=True) as tx:
+        return (await tx.execute(text("SELECT position, entity_id, version FROM bookings.events ORDER BY position"))).all()
+
+
+async def test_many_writers_at_once_get_dense_positions_and_each_entity_its_order(platform: Database, relay: Relay) -> None:
+    async def writer(number: int) -> None:
+        for n in range(EACH):
+            await put(platform, ENTITIES[(number + n) % len(ENTITIES)])
+
+    async def relaying() -> None:
+        while True:
+            await relay.step()
+
+    moving = asyncio.create_task(relaying())
+    await asyncio.gather(*(writer(number) for number in range(WRITERS)))
+    moving.cancel()
+    await asyncio.wait({moving})
+    while await relay.step():
+        pass
+    events = await everything(platform)
+    assert [event.position for event in events] == list(range(1, WRITERS * EACH + 1))
+    for entity in ENTITIES:
+        versions = [event.version for event in events if event.entity_id == entity]
+        assert versions == list(range(1, len(versions) + 1))
+
+
+async def test_two_relays_at_once_move_each_event_once(platform: Database, relay: Relay) -> None:
+    for _ in range(20):
+        await put(platform, ENTITIES[0])
+    await asyncio.gather(*(Relay(platform, "bookings", new_id).step() for _ in range(4)))
+    assert [event.version for event in await everything(platform)] == list(range(1, 21))
+
+
+async def test_before_its_epoch_has_begun_a_feed_says_nothing(platform: Database, relay: Relay) -> None:
+    with pytest.raises(FeedStale):
+        await Feed(platform, "bookings").head()
+    await relay.step()
+    assert (await Feed(platform, "bookings").head()).position == 0
+
+
+async def test_another_life_of_the_database_is_another_epoch_and_positions_go_on(platform: Database, relay: Relay) -> None:
+    await put(platform, ENTITIES[0])
+    await relay.step()
+    source = Feed(platform, "bookings")
+    before = await source.head()
+    async with platform.transaction() as tx:  # as if the server had been started anew
+        await tx.execute(text("INSERT INTO bookings.epochs VALUES (:e, 'another life', 2)"), {"e": (other := new_id())})
+        await tx.execute(text("UPDATE bookings.feed_head SET epoch = :e"), {"e": other})
+    with pytest.raises(FeedStale):
+        await source.head()
+    await put(platform, ENTITIES[0])
+    await relay.step()
+    after = await source.head()
+    assert after.epoch not in {before.epoch, other}
+    assert after.position == before.position + 1
+    with pytest.raises(CursorDiverged):
+        await source.start(after=(new_id(), 1), after_time=None, latest=False)
+    with pytest.raises(CursorDiverged):
+        await source.start(after=(before.epoch, before.position + 1), after_time=None, latest=False)
+    events, _ = await source.after((before.epoch, before.position), types=[], tenants=[], limit=10)
+    assert [event.version for event in events] == [2]
+
+
+@dataclass(frozen=True)
+class Heard:
+    """One event of a batch."""
+
+    position: int
+    type: str = "identity.Station"
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What comes at once."""
+
+    events: Sequence[Heard]
+    cursor: str
+    position: tuple[UUID, int]
+    head: tuple[UUID, int]
+    complete_until: datetime = datetime(2030, 1, 1, tzinfo=UTC)
+
+
+def batch(first: int, last: int, head: int) -> Batch:
+    """The events from `first` to `last` of a feed that ends at `head`."""
+    epoch = UUID(int=1)
+    return Batch([Heard(n) for n in range(first, last + 1)], f"after {last}", (epoch, last), (epoch, head))
+
+
+class Applied:
+    """An inbox, and what its handler saw and committed."""
+
+    def __init__(self, platform: Database) -> None:
+        self.seen: list[int] = []
+        self.fail_at = 0
+        self.inbox = Inbox(platform, "bookings", "identity", {"identity.Station": self.handle})
+
+    async def handle(self, tx: Transaction, event: Heard) -> None:
+        if event.position == self.fail_at:
+            raise ValueError("it cannot be applied")
+        self.seen.append(event.position)
+
+
+async def test_a_batch_that_fails_moves_nothing(platform: Database) -> None:
+    applied = Applied(platform)
+    assert await applied.inbox.cursor() is None
+    await applied.inbox.begin()
+    await applied.inbox.apply(batch(1, 2, 4))
+    applied.fail_at = 4
+    with pytest.raises(ValueError, match="cannot be applied"):
+        await applied.inbox.apply(batch(3, 4, 4))
+    assert await applied.inbox.cursor() == "after 2"
+
+
+async def test_of_two_consumers_one_moves_the_cursor_and_the_other_begins_anew(platform: Database) -> None:
+    one, two = Applied(platform), Applied(platform)
+    for each in (one, two):
+        await each.inbox.cursor()
+        await each.inbox.begin()
+    await one.inbox.apply(batch(1, 2, 2))
+    with pytest.raises(Superseded):
+        await two.inbox.apply(batch(1, 2, 2))
+    assert (one.seen, two.seen) == ([1, 2], [])
+
+
+@pytest.mark.parametrize(("head", "ready"), [(3, False), (2, True)])
+async def test_a_service_is_ready_once_it_has_applied_all_up_to_the_head(platform: Database, head: int, *, ready: bool) -> None:
+    applied = Applied(platform)
+    await applied.inbox.cursor()
+    await applied.inbox.begin()
+    await applied.inbox.apply(batch(1, 2, head))
+    look = "SELECT ready_incarnation = bookings.incarnation() FROM bookings.feed_state WHERE owner = 'identity'"
+    async with platform.transaction(read_only=True) as tx:
+        assert bool((await tx.execute(text(look))).scalar_one()) is ready
