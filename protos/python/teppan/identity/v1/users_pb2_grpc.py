@@ -47,7 +47,7 @@ class UsersServiceServicer(object):
     """
 
     def CreateUser(self, request, context):
-        """ALREADY_EXISTS EMAIL_TAKEN.
+        """ALREADY_EXISTS EMAIL_TAKEN; RESOURCE_EXHAUSTED LOGIN_BUSY: its password is hashed in turn with those of logins.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -34,7 +34,7 @@ class UsersServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> UsersServiceAsyncStub: ...
     CreateUser: _grpc.UnaryUnaryMultiCallable[_users_pb2.CreateUserRequest, _users_pb2.CreateUserResponse]
-    """ALREADY_EXISTS EMAIL_TAKEN."""
+    """ALREADY_EXISTS EMAIL_TAKEN; RESOURCE_EXHAUSTED LOGIN_BUSY: its password is hashed in turn with those of logins."""
 
 @_typing.type_check_only
 class UsersServiceAsyncStub(UsersServiceStub):
@@ -42,7 +42,7 @@ class UsersServiceAsyncStub(UsersServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateUser: _aio.UnaryUnaryMultiCallable[_users_pb2.CreateUserRequest, _users_pb2.CreateUserResponse]  # type: ignore[assignment]
-    """ALREADY_EXISTS EMAIL_TAKEN."""
+    """ALREADY_EXISTS EMAIL_TAKEN; RESOURCE_EXHAUSTED LOGIN_BUSY: its password is hashed in turn with those of logins."""
 
 class UsersServiceServicer(metaclass=_abc_1.ABCMeta):
     """The people who log in. Type of references and events: "identity.User"."""
@@ -53,6 +53,6 @@ class UsersServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _users_pb2.CreateUserRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_users_pb2.CreateUserResponse, _abc.Awaitable[_users_pb2.CreateUserResponse]]:
-        """ALREADY_EXISTS EMAIL_TAKEN."""
+        """ALREADY_EXISTS EMAIL_TAKEN; RESOURCE_EXHAUSTED LOGIN_BUSY: its password is hashed in turn with those of logins."""
 
 def add_UsersServiceServicer_to_server(servicer: UsersServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

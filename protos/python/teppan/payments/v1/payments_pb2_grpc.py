@@ -59,7 +59,7 @@ class PaymentsServiceServicer(object):
     def CreatePayment(self, request, context):
         """Records money that was received by hand. What is owed is the booking's total less what was captured plus what was
         refunded; more is refused. Gratuities stand outside.
-        FAILED_PRECONDITION OVERPAID, REFERENCE_CLOSED; NOT_FOUND REFERENCE_NOT_FOUND; UNAVAILABLE PEER_UNAVAILABLE;
+        FAILED_PRECONDITION OVERPAID, REFERENCE_CLOSED; NOT_FOUND REFERENCE_NOT_FOUND; UNAVAILABLE PEER_UNAVAILABLE, FEED_STALE;
         INVALID_ARGUMENT CURRENCY_MISMATCH.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

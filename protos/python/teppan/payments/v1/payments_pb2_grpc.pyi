@@ -36,7 +36,7 @@ class PaymentsServiceStub:
     CreatePayment: _grpc.UnaryUnaryMultiCallable[_payments_pb2.CreatePaymentRequest, _payments_pb2.CreatePaymentResponse]
     """Records money that was received by hand. What is owed is the booking's total less what was captured plus what was
     refunded; more is refused. Gratuities stand outside.
-    FAILED_PRECONDITION OVERPAID, REFERENCE_CLOSED; NOT_FOUND REFERENCE_NOT_FOUND; UNAVAILABLE PEER_UNAVAILABLE;
+    FAILED_PRECONDITION OVERPAID, REFERENCE_CLOSED; NOT_FOUND REFERENCE_NOT_FOUND; UNAVAILABLE PEER_UNAVAILABLE, FEED_STALE;
     INVALID_ARGUMENT CURRENCY_MISMATCH.
     """
     GetPayment: _grpc.UnaryUnaryMultiCallable[_payments_pb2.GetPaymentRequest, _payments_pb2.GetPaymentResponse]
@@ -54,7 +54,7 @@ class PaymentsServiceAsyncStub(PaymentsServiceStub):
     CreatePayment: _aio.UnaryUnaryMultiCallable[_payments_pb2.CreatePaymentRequest, _payments_pb2.CreatePaymentResponse]  # type: ignore[assignment]
     """Records money that was received by hand. What is owed is the booking's total less what was captured plus what was
     refunded; more is refused. Gratuities stand outside.
-    FAILED_PRECONDITION OVERPAID, REFERENCE_CLOSED; NOT_FOUND REFERENCE_NOT_FOUND; UNAVAILABLE PEER_UNAVAILABLE;
+    FAILED_PRECONDITION OVERPAID, REFERENCE_CLOSED; NOT_FOUND REFERENCE_NOT_FOUND; UNAVAILABLE PEER_UNAVAILABLE, FEED_STALE;
     INVALID_ARGUMENT CURRENCY_MISMATCH.
     """
     GetPayment: _aio.UnaryUnaryMultiCallable[_payments_pb2.GetPaymentRequest, _payments_pb2.GetPaymentResponse]  # type: ignore[assignment]
@@ -75,7 +75,7 @@ class PaymentsServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_payments_pb2.CreatePaymentResponse, _abc.Awaitable[_payments_pb2.CreatePaymentResponse]]:
         """Records money that was received by hand. What is owed is the booking's total less what was captured plus what was
         refunded; more is refused. Gratuities stand outside.
-        FAILED_PRECONDITION OVERPAID, REFERENCE_CLOSED; NOT_FOUND REFERENCE_NOT_FOUND; UNAVAILABLE PEER_UNAVAILABLE;
+        FAILED_PRECONDITION OVERPAID, REFERENCE_CLOSED; NOT_FOUND REFERENCE_NOT_FOUND; UNAVAILABLE PEER_UNAVAILABLE, FEED_STALE;
         INVALID_ARGUMENT CURRENCY_MISMATCH.
         """
 
