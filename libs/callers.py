@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from uuid import UUID
 
+PLATFORM_ADMIN = 2
+"""As teppan.common.v1.PlatformRole numbers it, for rules that know no protos."""
+
 
 class Kind(StrEnum):
     """What sort of caller it is."""
@@ -31,6 +34,11 @@ class Caller:
     def user_id(self) -> UUID | None:
         """The ID of the person, where it is one."""
         return UUID(self.subject) if self.kind is Kind.USER else None
+
+    @property
+    def administers_platform(self) -> bool:
+        """Whether they may do what only the platform's administrators may."""
+        return self.platform_role == PLATFORM_ADMIN
 
 
 ANYBODY = Caller(kind=Kind.ANYBODY)

@@ -1,5 +1,6 @@
 """The shape of a request: the stations that it names, and the rules that its proto states."""
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -16,9 +17,25 @@ def tenants_of(request: Any) -> list[UUID]:
 
 
 def validate(request: Message) -> None:
-    """Raises InvalidArgument with every bad field at once, by the rules in the protos."""
-    if violations := protovalidate.collect_violations(request):
-        raise InvalidArgument({_path(violation.proto): violation.proto.message for violation in violations})
+    """Raises InvalidArgument with every bad field at once: by the rules in the protos, and for text that Postgres cannot keep."""
+    bad = {_path(violation.proto): violation.proto.message for violation in protovalidate.collect_violations(request)}
+    if b"\0" in request.SerializeToString():  # hardly ever: numbers rarely have such a byte
+        bad |= dict.fromkeys(_with_nul(request, ""), "it holds a NUL character")
+    if bad:
+        raise InvalidArgument(bad)
+
+
+def _with_nul(value: Any, path: str) -> Iterator[str]:
+    """The fields whose text holds a NUL character."""
+    if isinstance(value, str):
+        if "\0" in value:
+            yield path
+    elif isinstance(value, Message):
+        for field, content in value.ListFields():
+            yield from _with_nul(content, f"{path}.{field.name}" if path else field.name)
+    elif isinstance(value, Sequence) and not isinstance(value, bytes):
+        for number, element in enumerate(value):
+            yield from _with_nul(element, f"{path}[{number}]")
 
 
 def _path(violation: Any) -> str:

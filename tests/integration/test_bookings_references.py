@@ -166,9 +166,11 @@ async def test_a_suspended_stations_bookings_are_read_and_cancelled_on(
         assert await known(rows, station) == Known.CLOSED
 
     await eventually(closed)
-    who, of = teppan.member(station), {"station_id": station, "booking_id": booking.booking_id}
-    assert (await teppan.bookings.GetBooking(pb.GetBookingRequest(**of), metadata=who)).booking == booking
-    cancel = pb.CancelBookingRequest(request_id=new(), cancelled_by=pb.CANCELLED_BY_STATION, **of)
+    who, id = teppan.member(station), booking.booking_id
+    assert (
+        await teppan.bookings.GetBooking(pb.GetBookingRequest(station_id=station, booking_id=id), metadata=who)
+    ).booking == booking
+    cancel = pb.CancelBookingRequest(request_id=new(), station_id=station, booking_id=id, cancelled_by=pb.CANCELLED_BY_STATION)
     assert (await teppan.bookings.CancelBooking(cancel, metadata=who)).booking.state == pb.BOOKING_STATE_CANCELLED
 
 
@@ -230,12 +232,12 @@ async def test_after_too_long_without_identity_everything_waits_until_it_is_back
         assert refusal.reason == "FEED_STALE"
 
     await eventually(stale)
-    for call_ in (
-        lambda: create(own, booking_request(station, customer), who),
-        lambda: own.bookings.GetBooking(get, metadata=who),
-        lambda: own.bookings.ListBookings(pb.ListBookingsRequest(station_id=station), metadata=who),
+    for method, request in (
+        ("bookings.CreateBooking", booking_request(station, customer)),
+        ("bookings.GetBooking", get),
+        ("bookings.ListBookings", pb.ListBookingsRequest(station_id=station)),
     ):
-        refusal = await refused(call_())
+        refusal = await refused(call(own, method, request, who))
         assert (refusal.code, refusal.reason, refusal.metadata["feed"]) == ("UNAVAILABLE", "FEED_STALE", "identity")
         assert refusal.retry_seconds
     assert await left_by(rows, station) == before

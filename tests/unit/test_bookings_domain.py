@@ -6,7 +6,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from teppan.bookings.v1 import bookings_pb2 as pb
 
@@ -268,6 +268,9 @@ def test_around_clock_changes_a_gap_has_no_slot_and_the_first_of_two_hours_count
     day=st.dates(date(1, 1, 1), date(9999, 12, 31)), start=st.times().map(lambda at: at.replace(second=0, microsecond=0)),
     zone=st.sampled_from(["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Pacific/Kiritimati", "UTC"]),
 )  # fmt: skip
+@example(day=date(1, 1, 1), start=time(0), zone="Europe/Berlin")
+@example(day=date(9999, 12, 31), start=time(23, 59), zone="America/New_York")
+@example(day=date(9999, 12, 31), start=time(23, 59), zone="UTC")
 def test_an_instant_is_the_local_time_that_was_meant_or_there_is_none(day: date, start: time, zone: str) -> None:
     key = SlotKey(date=day, start=start)
     if found := instants(key, 90, ZoneInfo(zone)):

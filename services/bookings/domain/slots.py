@@ -110,12 +110,15 @@ def check_week(slots: Sequence[ScheduledSlot]) -> None:
 
 
 def instants(key: SlotKey, length_minutes: int, zone: ZoneInfo) -> tuple[datetime, datetime] | None:
-    """Start and end in UTC; None where the date has no such local time."""
+    """Start and end in UTC; None where the date has no such local time, or it is outside of all years there are."""
     local = datetime.combine(key.date, key.start, tzinfo=zone)  # fold 0: the first of two
-    start = local.astimezone(UTC)
-    if start.astimezone(zone).replace(tzinfo=None) != local.replace(tzinfo=None):
+    try:
+        start = local.astimezone(UTC)
+        end = start + timedelta(minutes=length_minutes)
+        meant = start.astimezone(zone)
+    except OverflowError:
         return None
-    return start, start + timedelta(minutes=length_minutes)
+    return (start, end) if meant.replace(tzinfo=None) == local.replace(tzinfo=None) else None
 
 
 def slots_of_day(day: date, week: Sequence[ScheduledSlot], zone: ZoneInfo) -> list[Slot]:

@@ -19,6 +19,7 @@ from dbcommon.feed import Event, Feed
 from dbcommon.keyset import Row, pages
 from dbcommon.references import ABSENT, Found, References, Referent, Wanted
 from dbcommon.requests import Requests
+from faults import PermissionDenied
 from pages import Page
 
 EVENT_TYPE = "bookings.Booking"
@@ -60,7 +61,9 @@ class Bookings:
     policy: Policy = DEFAULT_POLICY
 
     async def create(self, caller: Caller, wanted: NewBooking, *, request_id: UUID) -> Booking:
-        """Raises SlotFull, SlotNotOffered, LeadTime, TooFarAhead, CustomerNotFound, and what references raise."""
+        """Raises SlotFull, SlotNotOffered, LeadTime, TooFarAhead, CustomerNotFound, PermissionDenied, and what references raise."""
+        if wanted.override_lead_time and not caller.administers_platform:
+            raise PermissionDenied("only a platform administrator books within the lead time", field="override_lead_time")
         station = wanted.station_id
         reference = [Wanted(field="station_id", type="identity.Station", id=station)]
         if wanted.validate_only:

@@ -9,19 +9,20 @@ from bookings.domain.bookings import Booking, CancelledBy, NewBooking
 from bookings.domain.price import Guests
 from bookings.domain.slots import SlotKey
 from bookings.usecases.bookings import Cancellation
-from bookings.wire.values import date_from_pb, time_from_pb
+from bookings.wire.values import all_of, date_from_pb, time_from_pb
 from rpccommon.values import packed, set_instant
 
 
 def new_booking_from_pb(request: pb.CreateBookingRequest) -> NewBooking:
     """Raises InvalidArgument for a date or a time that there is not."""
+    date, start = all_of(
+        lambda: date_from_pb(request.slot_date, "slot_date"),
+        lambda: time_from_pb(request.slot_start, "slot_start"),
+    )
     return NewBooking(
         station_id=UUID(request.station_id),
         customer_id=UUID(request.customer_id),
-        slot=SlotKey(
-            date=date_from_pb(request.slot_date, "slot_date"),
-            start=time_from_pb(request.slot_start, "slot_start"),
-        ),
+        slot=SlotKey(date=date, start=start),
         guests=Guests(adults=request.guests.adults, children=request.guests.children, infants=request.guests.infants),
         requests=request.requests,
         override_lead_time=request.override_lead_time,

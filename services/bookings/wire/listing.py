@@ -1,6 +1,8 @@
 """Pages of ListBookings."""
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -8,6 +10,7 @@ from teppan.bookings.v1 import bookings_pb2 as pb
 
 from bookings.store.listing import ListQuery
 from bookings.wire.bookings import fill
+from bookings.wire.values import all_of
 from faults import InvalidArgument
 from pages import Page, Tokens, bound, page_size
 from rpccommon.paging import Key, Pager
@@ -16,8 +19,7 @@ from rpccommon.values import instant_from_pb
 
 def list_query_from_pb(request: pb.ListBookingsRequest, pager: Pager) -> ListQuery:
     """Raises InvalidArgument for a time that there is not, PageTokenInvalid for a token of anything but this list."""
-    start_from = instant_from_pb(request.start_time_from, "start_time_from") if request.HasField("start_time_from") else None
-    before = instant_from_pb(request.start_time_before, "start_time_before") if request.HasField("start_time_before") else None
+    start_from, before = all_of(partial(_instant, request, "start_time_from"), partial(_instant, request, "start_time_before"))
     if start_from and before and start_from >= before:
         raise InvalidArgument({"start_time_before": "it is not after start_time_from"})
     return ListQuery(
@@ -31,17 +33,27 @@ def list_query_from_pb(request: pb.ListBookingsRequest, pager: Pager) -> ListQue
     )
 
 
+def _instant(request: Any, field: str) -> datetime | None:
+    return instant_from_pb(getattr(request, field), field) if request.HasField(field) else None
+
+
 def pager_of(request: pb.ListBookingsRequest, tokens: Tokens) -> Pager:
     """Binds tokens to everything that decides which rows come in which order; not to the page size, which may change on the way."""
     purpose = bound(
         "ListBookings",
         station=UUID(request.station_id),
-        start_from=request.start_time_from.ToNanoseconds() if request.HasField("start_time_from") else None,
-        before=request.start_time_before.ToNanoseconds() if request.HasField("start_time_before") else None,
+        start_from=_bound(request, "start_time_from"),
+        before=_bound(request, "start_time_before"),
         states=sorted(request.states),
         descending=request.order_by != pb.BOOKING_ORDER_START_TIME_ASC,
     )
     return Pager(tokens, purpose)
+
+
+def _bound(request: Any, field: str) -> tuple[int, int] | None:
+    """A time of the request as it was sent, also one that there is not: that is refused elsewhere."""
+    instant = getattr(request, field)
+    return (instant.seconds, instant.nanos) if request.HasField(field) else None
 
 
 def page_to_pb(page: Page[Any], pager: Pager) -> Iterator[pb.ListBookingsResponse]:

@@ -1,6 +1,7 @@
 """Schedules and free places."""
 
 from datetime import date
+from functools import partial
 from uuid import UUID
 
 from google.type.date_pb2 import Date
@@ -9,21 +10,17 @@ from teppan.bookings.v1 import slots_pb2 as pb
 
 from bookings.domain.slots import SEARCH_DAYS_MAX, Schedule, ScheduledSlot, Slot, Station
 from bookings.usecases.slots import NewSchedule
-from bookings.wire.values import date_from_pb, time_from_pb
+from bookings.wire.values import all_of, date_from_pb, time_from_pb
 from faults import InvalidArgument
 from rpccommon.values import set_instant
 
 
 def new_schedule_from_pb(request: pb.UpdateScheduleRequest) -> NewSchedule:
     """Raises InvalidArgument for a start that is no whole minute of a day."""
+    starts = all_of(*(partial(time_from_pb, slot.start, f"slots[{number}].start") for number, slot in enumerate(request.slots)))
     slots = tuple(
-        ScheduledSlot(
-            weekday=slot.weekday,
-            start=time_from_pb(slot.start, f"slots[{number}].start"),
-            length_minutes=slot.length_minutes,
-            capacity=slot.capacity,
-        )
-        for number, slot in enumerate(request.slots)
+        ScheduledSlot(weekday=slot.weekday, start=start, length_minutes=slot.length_minutes, capacity=slot.capacity)
+        for slot, start in zip(request.slots, starts, strict=True)
     )
     return NewSchedule(station_id=UUID(request.station_id), slots=slots, etag=request.etag)
 
@@ -46,8 +43,10 @@ def schedule_to_pb(schedule: Schedule) -> pb.Schedule:
 
 def search_from_pb(request: pb.SearchAvailabilityRequest) -> tuple[list[UUID], date, date]:
     """Stations, first and last date. Raises InvalidArgument for no, or too many, days."""
-    first = date_from_pb(request.first_date, "first_date")
-    last = date_from_pb(request.last_date, "last_date")
+    first, last = all_of(
+        lambda: date_from_pb(request.first_date, "first_date"),
+        lambda: date_from_pb(request.last_date, "last_date"),
+    )
     if not 0 <= (last - first).days < SEARCH_DAYS_MAX:
         raise InvalidArgument({"last_date": f"1 to {SEARCH_DAYS_MAX} days, the first and the last included"})
     return [UUID(id) for id in request.station_ids], first, last
