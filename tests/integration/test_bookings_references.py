@@ -12,6 +12,7 @@ from teppan.bookings.v1 import bookings_pb2 as pb
 from teppan.bookings.v1 import customers_pb2, slots_pb2
 from teppan.identity.v1 import stations_pb2
 
+from bookings.store import slots
 from dbcommon.references import Known
 from tests.integration.stage import Metadata, Refusal, Teppan, booking_request, eventually, new, refused
 
@@ -142,6 +143,19 @@ async def test_a_suspended_station_that_was_never_known_here_is_refused(
         assert about_the_station(refusal) == ("FAILED_PRECONDITION", "REFERENCE_CLOSED", "station_id", "identity.Station")
     assert await left_by(rows, station) == NONE_LEFT
     assert await known(rows, station) in {Known.CLOSING, Known.CLOSED}
+
+
+async def test_the_database_refuses_too_where_the_code_does_not_look(
+    teppan: Teppan, station: str, rows: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    customer, read = await teppan.customer(station), slots.station
+    await teppan.booking(station, customer)
+    monkeypatch.setattr(slots, "station", lambda tx, station_id, **_: read(tx, station_id))
+    await rows.execute("UPDATE bookings.known_stations SET state = 2 WHERE id = $1", UUID(station))
+    before = await left_by(rows, station)
+    refusal = await refused(create(teppan, booking_request(station, customer), teppan.member(station)))
+    assert about_the_station(refusal) == ("FAILED_PRECONDITION", "REFERENCE_CLOSED", "station_id", "identity.Station")
+    assert await left_by(rows, station) == before
 
 
 async def test_a_check_without_effect_hears_of_a_suspended_station_too(teppan: Teppan, station: str) -> None:
