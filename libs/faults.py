@@ -207,6 +207,13 @@ class DatabaseUnavailable(Unavailable):
     common = True
 
 
+class Overloaded(ResourceExhausted):
+    """More calls wait for the database than it could serve in time."""
+
+    reason = "OVERLOADED"
+    common = True
+
+
 class ServerStopping(Unavailable):
     """This process is about to stop; another one, or the next, answers."""
 

@@ -7,6 +7,7 @@ breaking against protos/baseline.binpb where that is committed; `--baseline` mov
 import argparse
 import filecmp
 import importlib.metadata
+import os
 import shutil
 import subprocess
 import sys
@@ -102,7 +103,8 @@ def lint() -> None:
         calls = [[buf, "lint", str(image), "--config", str(PROTOS / "buf.yaml")]]
         if BASELINE.exists():
             calls.append([buf, "breaking", str(image), "--against", str(BASELINE), "--config", str(PROTOS / "buf.yaml")])
-        codes = [subprocess.run(call, check=False, cwd=PROTOS).returncode for call in calls]
+        environ = {**os.environ, "BUF_CACHE_DIR": folder}  # homes can be read-only
+        codes = [subprocess.run(call, check=False, cwd=PROTOS, env=environ).returncode for call in calls]
         if any(codes):
             raise SystemExit(f"buf {importlib.metadata.version('buf-bin')} refused the contract; its message is above")
 

@@ -90,7 +90,9 @@ class Stack:
 
     def save(self) -> None:
         """Remembers it for the next command."""
-        (self.folder / "stack.state.json").write_text(json.dumps(asdict(self), default=str))
+        path = self.folder / "stack.state.json"
+        path.touch(mode=0o600)  # the URL may hold a password
+        path.write_text(json.dumps(asdict(self), default=str))
 
 
 def environment(service: str, *, ports: Mapping[str, int], metrics: int, urls: Mapping[str, str], secrets: Path) -> dict[str, str]:

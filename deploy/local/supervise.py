@@ -4,6 +4,7 @@ A process that ends is started again at once; one that ends with code 2 refuses,
 second fails: both stay down.
 """
 
+import contextlib
 import os
 import shlex
 import signal
@@ -17,12 +18,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 from supervisor.xmlrpc import SupervisorTransport
 
 from local.postgres import UNPRIVILEGED, as_root, dies_with_its_parent
 
 START_SECONDS = 20.0
-STOP_SECONDS = 60.0
+STOP_SECONDS = 150.0
+"""More than four processes take that each have 30 s to stop."""
+KILLED_SECONDS = 5.0
 POLL_SECONDS = 0.05
 LOG_BYTES_MAX = 50_000_000
 START_RETRIES = 2
@@ -131,11 +135,9 @@ class Supervisor:
             self._call("supervisor.shutdown")
         except NotRunning:
             return
-        deadline = time.monotonic() + STOP_SECONDS
-        while _alive(pid):
-            if time.monotonic() > deadline:
-                os.kill(pid, signal.SIGKILL)
-            time.sleep(POLL_SECONDS)
+        if not _gone(pid, STOP_SECONDS):
+            os.kill(pid, signal.SIGKILL)
+            _gone(pid, KILLED_SECONDS)
 
     def _call(self, method: str, *arguments: Any) -> Any:
         transport = SupervisorTransport("", "", serverurl=f"unix://{self._socket}")
@@ -186,9 +188,12 @@ def _literal(value: object) -> str:
     return str(value).replace("%", "%%")
 
 
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
+def _gone(pid: int, seconds: float) -> bool:
+    """Waits until a process is gone, or is only still to be reaped by its parent."""
+    deadline = time.monotonic() + seconds
+    with contextlib.suppress(psutil.NoSuchProcess):
+        while psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(POLL_SECONDS)
     return True

@@ -18,9 +18,9 @@ BEGIN
       END IF;
       EXECUTE format('GRANT CONNECT ON DATABASE %I TO %I', current_database(), service || '_' || kind);
     END LOOP;
-    -- Whoever hangs lets go: of locks, and of a connection.
-    EXECUTE format('ALTER ROLE %I SET idle_in_transaction_session_timeout = ''30s''', service || '_app');
-    EXECUTE format('ALTER ROLE %I SET idle_in_transaction_session_timeout = ''30s''', service || '_platform');
+    -- Whoever hangs lets go, of locks and of a connection, well before anybody calls a feed stale (30 s).
+    EXECUTE format('ALTER ROLE %I SET idle_in_transaction_session_timeout = ''10s''', service || '_app');
+    EXECUTE format('ALTER ROLE %I SET idle_in_transaction_session_timeout = ''10s''', service || '_platform');
     EXECUTE format('ALTER ROLE %I SET statement_timeout = ''30s''', service || '_app');
     IF to_regnamespace(service) IS NULL THEN
       EXECUTE format('GRANT %I TO CURRENT_USER', service || '_owner');

@@ -16,10 +16,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.util import greenlet_spawn
 
 from dbcommon import tenancy
-from faults import DatabaseUnavailable, DeadlineExceeded, Fault, LockTimeout
+from faults import DatabaseUnavailable, DeadlineExceeded, Fault, LockTimeout, Overloaded
 
 POOL_SIZE = 16
 POOL_WAIT_SECONDS = 10
+WAITING_MAX = 1_000
 CONNECT_SECONDS = 5
 LOCK_SECONDS = 2
 STATEMENTS_CACHED = 200
@@ -58,6 +59,7 @@ class Database:
 
     def __init__(self, url: str, *, pool_size: int = POOL_SIZE) -> None:
         """Opens nothing yet. `url` is `postgresql://role:password@host:port/database`."""
+        self._inside, self._inside_max = 0, pool_size + WAITING_MAX
         self._engine: AsyncEngine = create_async_engine(
             url.replace("postgresql://", "postgresql+asyncpg://", 1),
             pool_size=pool_size,
@@ -82,12 +84,12 @@ class Database:
     ) -> AsyncIterator[Transaction]:
         """A transaction at READ COMMITTED that sees the tenant's rows; commits at its end, or rolls back.
 
-        Raises DatabaseUnavailable (also where nobody knows whether it committed), LockTimeout, DeadlineExceeded.
+        Raises DatabaseUnavailable (also where nobody knows whether it committed), LockTimeout, DeadlineExceeded, Overloaded.
         """
         settings = f"SET LOCAL lock_timeout = '{lock_seconds:d}s'"
         if tenant is not None:
             settings += f";SET LOCAL {tenancy.SETTING} = '{UUID(int=tenant.int)}'"
-        with _holding("a transaction"), tenancy.beginning_with(settings), _translated():
+        with _holding("a transaction"), self._admitted(), tenancy.beginning_with(settings), _translated():
             async with self._engine.connect() as connection:
                 if read_only:
                     await connection.execution_options(postgresql_readonly=True)
@@ -97,12 +99,25 @@ class Database:
     @asynccontextmanager
     async def read(self, *, tenant: UUID) -> AsyncIterator[Read]:
         """A connection for exactly one statement of one tenant, in one round trip. Raises as `transaction`."""
-        with _holding("a connection"), _translated():
+        with _holding("a connection"), self._admitted(), _translated():
             pooled = await self._engine.raw_connection()
             try:
                 yield Read(pooled.driver_connection, tenant)
             finally:
+                if (used := pooled.driver_connection) is None or used.is_closed():  # it broke: SQLAlchemy, past which it was used, does not know
+                    await greenlet_spawn(pooled.invalidate)
                 await greenlet_spawn(pooled.close)
+
+    @contextmanager
+    def _admitted(self) -> Iterator[None]:
+        """Bounds how many wait for a connection. Raises Overloaded."""
+        if self._inside >= self._inside_max:
+            raise Overloaded(f"{self._inside} calls use or wait for the database", limit=self._inside_max)
+        self._inside += 1
+        try:
+            yield
+        finally:
+            self._inside -= 1
 
     async def ping(self) -> None:
         """Asks the database for a sign of life; raises as `transaction`."""

@@ -1,7 +1,6 @@
 """One process at a time works for a schema: who holds an advisory lock, on a connection of its own, leads."""
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable
 
 import asyncpg
@@ -27,7 +26,7 @@ async def lead(url: str, name: str, work: Callable[[], Awaitable[None]]) -> None
                 await asyncio.wait({worker}, timeout=BEAT_SECONDS)
         finally:
             worker.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await worker
+            await asyncio.wait({worker})  # and not `await worker`: that would hide a cancellation of this task
+        worker.result()
     finally:
         connection.terminate()  # the lock goes with it, also where the server no longer answers

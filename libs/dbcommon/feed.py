@@ -95,6 +95,7 @@ def tables(metadata: MetaData) -> None:
         Column("epoch", Uuid, primary_key=True),
         Column("incarnation", Text, nullable=False),
         Column("first_position", BigInteger, nullable=False),
+        Column("seq", BigInteger, Identity(always=True), nullable=False),
     )
 
 
@@ -221,7 +222,7 @@ class Feed:
                 first: int | None = (await tx.execute(text(statement), {"time": after_time})).scalar_one()
             return head.epoch, head.position if first is None else int(first)
         bounds = (
-            "SELECT h.dropped_through, e.first_position, lead(e.first_position) OVER (ORDER BY e.first_position) AS next, e.epoch"
+            "SELECT h.dropped_through, e.first_position, lead(e.first_position) OVER (ORDER BY e.seq) AS next, e.epoch"
             f" FROM {self._service}.epochs e, {self._service}.feed_head h"
         )
         async with self._platform.transaction(read_only=True) as tx:

@@ -4,6 +4,7 @@ A known row stands for an entity of another service. Columns that refer to it ha
 that takes the known row FOR KEY SHARE and refuses unless it is OPEN. The rules by number are those of docs/references.md.
 """
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,14 +12,18 @@ from enum import IntEnum
 from typing import Any, Protocol
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Column, MetaData, SmallInteger, Table, UniqueConstraint, Uuid, select, text, update
+import structlog
+from sqlalchemy import BigInteger, Column, Index, MetaData, SmallInteger, Table, UniqueConstraint, Uuid, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dbcommon.database import Database
-from faults import Fault, FeedStale, ReferenceClosed, ReferenceNotFound
+from faults import Fault, FeedStale, LockTimeout, ReferenceClosed, ReferenceNotFound
+
+log = structlog.get_logger()
 
 KNOWN_CACHED = 100_000
+SEEN_SECONDS = 30.0
 CLOSE_LOCK_SECONDS = 8
 
 
@@ -52,6 +57,7 @@ def known_table(metadata: MetaData, name: str, *facts: Any, key: str = "id") -> 
         Column("fence", BigInteger, nullable=False, server_default=text("0")),
         *facts,
         UniqueConstraint(key, "fence"),
+        Index(f"{name}_closing_idx", key, postgresql_where=text(f"state = {Known.CLOSING:d}")),
     )
 
 
@@ -166,13 +172,17 @@ class KnownRows:
         self._known = known
         self._key = next(iter(known.primary_key))
         self._facts = facts
-        self._seen: OrderedDict[UUID, None] = OrderedDict()
+        self._seen: OrderedDict[UUID, float] = OrderedDict()
         self.owner = owner
         self.type = type
 
     async def missing(self, ids: Sequence[UUID]) -> list[UUID]:
-        """Which of the IDs have no row. Rows are never deleted (rule 3), so what was there once is not looked up again."""
-        unseen = [id for id in ids if id not in self._seen]
+        """Which of the IDs have no row. Rows are never deleted (rule 3): what was there is not looked up again for a while.
+
+        Not for ever: a restored database may have lost them.
+        """
+        now = asyncio.get_running_loop().time()
+        unseen = [id for id in ids if now - self._seen.get(id, -SEEN_SECONDS) >= SEEN_SECONDS]
         if not unseen:
             return []
         async with self._platform.transaction(read_only=True) as tx:
@@ -180,16 +190,13 @@ class KnownRows:
         self._remember(found)
         return [id for id in unseen if id not in found]
 
-    def forget(self, ids: Sequence[UUID]) -> None:
-        """Looks the IDs up again next time: a guard said that they are not there."""
-        for id in ids:
-            self._seen.pop(id, None)
-
     async def store(self, answers: Mapping[UUID, Answer]) -> None:
         """Inserts what was missing, where the answer's epoch is the one that the feed is in (rule 1). Raises FeedStale."""
         schema = self._known.schema
         async with self._platform.transaction() as tx:
-            present = text(f"SELECT epoch FROM {schema}.feed_state WHERE owner = :owner FOR SHARE")
+            present = text(
+                f"SELECT epoch FROM {schema}.feed_state WHERE owner = :owner FOR NO KEY UPDATE"
+            )  # not FOR SHARE: sharers that overlap would keep the consumer out for ever
             epoch = (await tx.execute(present, {"owner": self.owner})).scalar_one_or_none()
             for id, answer in sorted(answers.items()):
                 if answer.epoch != epoch:
@@ -220,15 +227,20 @@ class KnownRows:
             closing = (await tx.execute(select(self._key, table.c.version).where(table.c.state == Known.CLOSING))).all()
         for id, version in closing:
             close = update(table).where(self._key == id, table.c.state == Known.CLOSING, table.c.version == version)
-            async with self._platform.transaction(lock_seconds=CLOSE_LOCK_SECONDS) as tx:
-                await tx.execute(close.values(state=Known.CLOSED.value, fence=table.c.version))
+            try:
+                async with self._platform.transaction(lock_seconds=CLOSE_LOCK_SECONDS) as tx:
+                    await tx.execute(close.values(state=Known.CLOSED.value, fence=table.c.version))
+            except LockTimeout:  # a write is open for long: the row refuses new ones, and the feed must not wait for it
+                log.warning("a known row cannot be closed yet", type=self.type, id=str(id))
 
     def _row(self, id: UUID, epoch: UUID, version: int, state: Known, facts: Any) -> dict[str, Any]:
         return {self._key.name: id, "epoch": epoch, "version": version, "state": state.value, **self._facts(facts)}
 
     def _remember(self, ids: set[UUID]) -> None:
+        now = asyncio.get_running_loop().time()
         for id in ids:
-            self._seen[id] = None
+            self._seen[id] = now
+            self._seen.move_to_end(id)
         while len(self._seen) > KNOWN_CACHED:
             self._seen.popitem(last=False)
 

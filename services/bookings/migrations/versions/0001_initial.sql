@@ -4,6 +4,7 @@ CREATE TABLE bookings.epochs (
   epoch UUID NOT NULL,
   incarnation TEXT NOT NULL,
   first_position BIGINT NOT NULL,
+  seq BIGINT GENERATED ALWAYS AS IDENTITY,
   CONSTRAINT epochs_pkey PRIMARY KEY (epoch)
 );
 
@@ -54,6 +55,8 @@ CREATE TABLE bookings.known_stations (
   CONSTRAINT known_stations_id_fence_key UNIQUE (id, fence)
 );
 
+CREATE INDEX known_stations_closing_idx ON bookings.known_stations (id) WHERE state = 2;
+
 CREATE TABLE bookings.known_users (
   id UUID NOT NULL,
   epoch UUID NOT NULL,
@@ -63,6 +66,8 @@ CREATE TABLE bookings.known_users (
   CONSTRAINT known_users_pkey PRIMARY KEY (id),
   CONSTRAINT known_users_id_fence_key UNIQUE (id, fence)
 );
+
+CREATE INDEX known_users_closing_idx ON bookings.known_users (id) WHERE state = 2;
 
 CREATE TABLE bookings.outbox (
   seq BIGINT GENERATED ALWAYS AS IDENTITY (CACHE 1),

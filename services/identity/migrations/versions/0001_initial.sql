@@ -4,6 +4,7 @@ CREATE TABLE identity.epochs (
   epoch UUID NOT NULL,
   incarnation TEXT NOT NULL,
   first_position BIGINT NOT NULL,
+  seq BIGINT GENERATED ALWAYS AS IDENTITY,
   CONSTRAINT epochs_pkey PRIMARY KEY (epoch)
 );
 

@@ -22,10 +22,13 @@ CREATE TABLE payments.booking_accounts (
   CONSTRAINT booking_accounts_booking_id_fence_key UNIQUE (booking_id, fence)
 );
 
+CREATE INDEX booking_accounts_closing_idx ON payments.booking_accounts (booking_id) WHERE state = 2;
+
 CREATE TABLE payments.epochs (
   epoch UUID NOT NULL,
   incarnation TEXT NOT NULL,
   first_position BIGINT NOT NULL,
+  seq BIGINT GENERATED ALWAYS AS IDENTITY,
   CONSTRAINT epochs_pkey PRIMARY KEY (epoch)
 );
 
@@ -72,6 +75,8 @@ CREATE TABLE payments.known_stations (
   CONSTRAINT known_stations_pkey PRIMARY KEY (id),
   CONSTRAINT known_stations_id_fence_key UNIQUE (id, fence)
 );
+
+CREATE INDEX known_stations_closing_idx ON payments.known_stations (id) WHERE state = 2;
 
 CREATE TABLE payments.outbox (
   seq BIGINT GENERATED ALWAYS AS IDENTITY (CACHE 1),

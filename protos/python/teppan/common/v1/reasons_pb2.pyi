@@ -65,6 +65,8 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """INTERNAL: a fault of ours. The log has it under the call ID in the metadata."""
     REASON_SERVER_STOPPING: _Reason.ValueType  # 22
     """UNAVAILABLE: this process is about to stop. Ask again; a stream resumes with its last token."""
+    REASON_OVERLOADED: _Reason.ValueType  # 23
+    """RESOURCE_EXHAUSTED: more calls wait than could be served in time. Ask again, later and less; metadata `limit`."""
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
     """Stands in `google.rpc.ErrorInfo.reason`, without the prefix, where the domain is `<service>.teppan`."""
@@ -112,4 +114,6 @@ REASON_BUG: Reason.ValueType  # 21
 """INTERNAL: a fault of ours. The log has it under the call ID in the metadata."""
 REASON_SERVER_STOPPING: Reason.ValueType  # 22
 """UNAVAILABLE: this process is about to stop. Ask again; a stream resumes with its last token."""
+REASON_OVERLOADED: Reason.ValueType  # 23
+"""RESOURCE_EXHAUSTED: more calls wait than could be served in time. Ask again, later and less; metadata `limit`."""
 Global___Reason: _TypeAlias = Reason  # noqa: Y015

@@ -1,0 +1,172 @@
+"""What was found by breaking things: connections that died, locks that are kept for long, an election that is lost."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from uuid import UUID
+
+import asyncpg
+import pytest
+from sqlalchemy import text
+
+from bookings.tables import known_stations
+from dbcommon.database import Database
+from dbcommon.election import lead
+from dbcommon.references import Known, KnownRows, Referent
+from faults import DatabaseUnavailable, Overloaded
+from ids import new_id
+from local.database import Server
+
+BODY = "SELECT b.id FROM bookings.bookings b WHERE b.station_id = s.tenant LIMIT 1"
+FACTS = {"code": "X", "time_zone": "UTC", "currency_code": "EUR"}
+
+
+@pytest.fixture
+async def platform(server: Server, database: str) -> AsyncIterator[Database]:
+    """The role that crosses stations."""
+    made = Database(server.url(database, "bookings_platform"), pool_size=4)
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+async def outside(server: Server, database: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection of the administrator, beside all pools."""
+    connection = await asyncpg.connect(server.url(database))
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+def stations(platform: Database) -> KnownRows:
+    """The known stations of bookings."""
+    return KnownRows(platform, known_stations, owner="identity", type="identity.Station", facts=lambda _: FACTS)
+
+
+async def test_a_read_on_a_connection_that_died_fails_once(server: Server, database: str, outside: asyncpg.Connection) -> None:
+    app = Database(server.url(database, "bookings_app"), pool_size=1)
+    async with app.read(tenant=new_id()) as read:
+        await read.rows(BODY)
+    await outside.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'bookings_app' AND datname = $1", database
+    )
+    with pytest.raises(DatabaseUnavailable):
+        async with app.read(tenant=new_id()) as read:
+            await read.rows(BODY)
+    async with app.read(tenant=new_id()) as read:
+        assert await read.rows(BODY) == []
+    await app.close()
+
+
+async def test_more_callers_than_may_wait_are_refused_at_once(
+    server: Server, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dbcommon.database.WAITING_MAX", 2)
+    app = Database(server.url(database, "bookings_app"), pool_size=1)
+    release = asyncio.Event()
+
+    async def hold() -> None:
+        async with app.transaction():
+            await release.wait()
+
+    holders = [asyncio.create_task(hold()) for _ in range(3)]
+    await asyncio.sleep(0)
+    with pytest.raises(Overloaded) as refused:
+        await hold()
+    assert refused.value.metadata == {"limit": "3"}
+    release.set()
+    await asyncio.gather(*holders)
+    await app.ping()
+    await app.close()
+
+
+class Said:
+    """What an owner answered, or announced."""
+
+    def __init__(self, id: UUID, state: int) -> None:
+        self.entity_id, self.epoch, self.version = str(id), UUID(int=1), 1
+        self.state = state
+        self.facts = None
+
+
+async def test_a_row_that_cannot_be_closed_yet_keeps_no_other_from_being_closed(
+    platform: Database, stations: KnownRows, outside: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dbcommon.references.CLOSE_LOCK_SECONDS", 1)
+    busy, free = sorted((new_id(), new_id()))
+    row = {"epoch": UUID(int=1), "version": 1, "state": Known.CLOSING.value, **FACTS}
+    async with platform.transaction() as tx:
+        await tx.execute(known_stations.insert(), [{"id": id, **row} for id in (busy, free)])
+    async with outside.transaction():
+        await outside.execute("SELECT FROM bookings.known_stations WHERE id = $1 FOR KEY SHARE", busy)
+        await stations.close()
+        assert await states(platform) == {busy: Known.CLOSING, free: Known.CLOSED}
+    await stations.close()
+    assert await states(platform) == {busy: Known.CLOSED, free: Known.CLOSED}
+
+
+async def test_storing_answers_never_keeps_the_cursor_from_moving(platform: Database, stations: KnownRows) -> None:
+    """Sharers of one row that overlap would: whoever wants to change it never gets a turn."""
+    async with platform.transaction() as tx:
+        await tx.execute(text("INSERT INTO bookings.feed_state (owner, epoch) VALUES ('identity', :e)"), {"e": UUID(int=1)})
+    stop = asyncio.Event()
+
+    async def storing() -> None:
+        while not stop.is_set():
+            await stations.store({(id := new_id()): Said(id, Referent.OPEN)})
+
+    stores = [asyncio.create_task(storing()) for _ in range(3)]
+    move = text("UPDATE bookings.feed_state SET complete_until = :now WHERE owner = 'identity'")
+    try:
+        for _ in range(20):
+            async with asyncio.timeout(5), platform.transaction(lock_seconds=5) as tx:
+                await tx.execute(move, {"now": datetime.now(UTC)})
+    finally:
+        stop.set()
+        await asyncio.gather(*stores)
+
+
+async def test_a_known_row_that_a_restore_lost_is_looked_up_again(
+    platform: Database, stations: KnownRows, outside: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with platform.transaction() as tx:
+        await tx.execute(text("INSERT INTO bookings.feed_state (owner, epoch) VALUES ('identity', :e)"), {"e": UUID(int=1)})
+    id = new_id()
+    await stations.store({id: Said(id, Referent.OPEN)})
+    await outside.execute("DELETE FROM bookings.known_stations")
+    assert await stations.missing([id]) == []
+    monkeypatch.setattr("dbcommon.references.SEEN_SECONDS", 0.0)
+    assert await stations.missing([id]) == [id]
+
+
+async def test_a_leader_that_is_cancelled_while_its_election_is_lost_stops(
+    server: Server, database: str, outside: asyncpg.Connection
+) -> None:
+    url = server.url(database, "bookings_platform")
+    working, unwinding, unwound = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        working.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            unwinding.set()
+            await asyncio.shield(unwound.wait())
+
+    leader = asyncio.create_task(lead(url, "a test", work))
+    await working.wait()
+    await outside.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'bookings_platform' AND datname = $1", database
+    )
+    async with asyncio.timeout(20):
+        await unwinding.wait()
+    leader.cancel()
+    unwound.set()
+    await asyncio.wait({leader}, timeout=10)
+    assert leader.cancelled()
+
+
+async def states(platform: Database) -> dict[UUID, Known]:
+    async with platform.transaction(read_only=True) as tx:
+        rows = await tx.execute(text("SELECT id, state FROM bookings.known_stations"))
+        return {row.id: Known(row.state) for row in rows}
