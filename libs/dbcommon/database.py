@@ -104,7 +104,8 @@ class Database:
             try:
                 yield Read(pooled.driver_connection, tenant)
             finally:
-                if (used := pooled.driver_connection) is None or used.is_closed():  # it broke: SQLAlchemy, past which it was used, does not know
+                used = pooled.driver_connection
+                if used is None or used.is_closed():  # it broke, and SQLAlchemy, past which it was used, does not know
                     await greenlet_spawn(pooled.invalidate)
                 await greenlet_spawn(pooled.close)
 
