@@ -103,10 +103,10 @@ class Database:
             pooled = await self._engine.raw_connection()
             try:
                 yield Read(pooled.driver_connection, tenant)
+            except BaseException:  # it may be broken, and SQLAlchemy, past which it was used, does not know
+                await greenlet_spawn(pooled.invalidate)
+                raise
             finally:
-                used = pooled.driver_connection
-                if used is None or used.is_closed():  # it broke, and SQLAlchemy, past which it was used, does not know
-                    await greenlet_spawn(pooled.invalidate)
                 await greenlet_spawn(pooled.close)
 
     @contextmanager
@@ -127,8 +127,8 @@ class Database:
 
 
 def _refuse_open_transactions(dbapi: Any, record: Any) -> None:
-    """Closes a connection that comes back inside a transaction: the next user would see another tenant's rows."""
-    if dbapi is not None and dbapi.driver_connection.is_in_transaction():
+    """Closes a connection that comes back broken, or inside a transaction: the next user would see another tenant's rows."""
+    if dbapi is not None and (dbapi.driver_connection.is_closed() or dbapi.driver_connection.is_in_transaction()):
         record.invalidate()
 
 
@@ -157,7 +157,7 @@ def _translated() -> Iterator[None]:
         if (fault := _fault_of_state(error.sqlstate)) is None:
             raise
         raise fault from error
-    except (OSError, asyncpg.InterfaceError) as error:
+    except (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
         raise DatabaseUnavailable("the database does not answer") from error
 
 
