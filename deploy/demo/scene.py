@@ -57,7 +57,7 @@ async def build(backend: Backend, admin: str) -> Scene:
             request_id=new_id(), code=code, name=name, time_zone=zone, currency_code=currency
         )
         station = (await backend.sure("stations.CreateStation", request, admin)).station
-        customers = [await _customer(backend, admin, station.station_id, n) for n in range(CUSTOMERS)]
+        customers = [await customer(backend, admin, station.station_id, n) for n in range(CUSTOMERS)]
         places.append(Place(station_id=station.station_id, name=name, currency_code=currency, customers=tuple(customers)))
     main = places[0].station_id
     tokens = {role: await _member(backend, admin, main, role) for role in ROLES}
@@ -65,7 +65,8 @@ async def build(backend: Backend, admin: str) -> Scene:
     return Scene(admin=admin, tokens=tokens, places=tuple(places))
 
 
-async def _customer(backend: Backend, token: str, station_id: str, number: int) -> str:
+async def customer(backend: Backend, token: str, station_id: str, number: int) -> str:
+    """Makes a customer; their ID."""
     request = customers_pb2.CreateCustomerRequest(
         request_id=new_id(), station_id=station_id, name=f"Guest {number}", email=f"guest{number}@example.com"
     )
