@@ -39,7 +39,7 @@ def main() -> int:
     count = parser.parse_args().bookings
     signal.signal(signal.SIGTERM, _interrupted)
     try:
-        with running() as fresh:
+        with stack.alone(FOLDER.with_suffix(".lock")), running() as fresh:
             asyncio.run(play(fresh, admin.describe(fresh)["token"], count))
     except KeyboardInterrupt:
         console.print("demo: interrupted; nothing stays running")

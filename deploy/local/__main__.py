@@ -118,11 +118,20 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
 
 def _started(chosen: argparse.Namespace, *, tied: bool) -> Stack:
     """Starts everything, or leaves nothing running."""
-    with contextlib.suppress(NotRunning):
-        if stack.load(FOLDER).supervisor.reachable():
-            raise StackFails("the stack runs already: `make status` shows it, `make down` stops it")
-    url = chosen.environ.get("TEPPAN_DATABASE_URL", "")
-    made = stack.fresh(FOLDER, version=chosen.environ.get("PG", "18"), admin_url=url, ports=_ports(chosen.ports))
+    with stack.alone(FOLDER / "starting.lock"):
+        with contextlib.suppress(NotRunning):
+            if stack.load(FOLDER).supervisor.reachable():
+                raise StackFails("the stack runs already: `make status` shows it, `make down` stops it")
+        return _start(chosen, tied=tied)
+
+
+def _start(chosen: argparse.Namespace, *, tied: bool) -> Stack:
+    made = stack.fresh(
+        FOLDER,
+        version=chosen.environ.get("PG", "18"),
+        admin_url=chosen.environ.get("TEPPAN_DATABASE_URL", ""),
+        ports=_ports(chosen.ports),
+    )
     try:
         stack.start(made, tied=tied)
         print(admin.greeting(made, admin.describe(made)), flush=True)

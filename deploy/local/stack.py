@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+import fcntl
 import json
 import shutil
 import signal
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -111,6 +113,18 @@ def environment(service: str, *, ports: Mapping[str, int], metrics: int, urls: M
         "TEPPAN_DRAIN_SECONDS": "0",  # nobody balances load here
         **{f"TEPPAN_{peer.upper()}_ADDRESS": f"127.0.0.1:{ports[peer]}" for peer in SERVICES if peer != service},
     }
+
+
+@contextmanager
+def alone(lock: Path) -> Iterator[None]:
+    """Holds a lock file meanwhile: two commands at once would pull the same folder from under each other. Raises StackFails."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StackFails(f"another command is at it ({lock} is locked): wait until it is done") from error
+        yield
 
 
 def load(folder: Path) -> Stack:

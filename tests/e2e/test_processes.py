@@ -117,6 +117,13 @@ def test_a_taken_port_is_named(tmp_path: Path) -> None:
     assert f"port {port}, which bookings listens on, is taken" in done.stderr
 
 
+def test_two_who_start_a_stack_at_once_do_not_pull_it_from_under_each_other(tmp_path: Path) -> None:
+    with stack.alone(tmp_path / "starting.lock"):
+        done = python("-m", "local", "up", environ={"TEPPAN_STACK_FOLDER": str(tmp_path)})
+    assert done.returncode == 2
+    assert "another command is at it" in done.stderr
+
+
 def test_a_stopped_stack_leaves_no_process_and_no_socket(tmp_path: Path, pg: str) -> None:
     ports = dict.fromkeys(SERVICES, stack.ANY_PORT)
     fresh = stack.fresh(tmp_path, version=pg, ports=ports, metrics=ports)
