@@ -50,12 +50,14 @@ async def test_an_owner_is_refused(server: Server, database: str) -> None:
 
 
 async def test_a_role_that_row_level_security_does_not_bind_is_refused(server: Server, database: str) -> None:
-    await administer(server, database, f"CREATE ROLE unbound LOGIN BYPASSRLS; GRANT CONNECT ON DATABASE {database} TO unbound")
+    role = f"teppan_unbound_{new_id().hex}"
+    made = f"CREATE ROLE {role} LOGIN BYPASSRLS PASSWORD '{server.password(role)}'; GRANT CONNECT ON DATABASE {database} TO {role}"
+    await administer(server, database, made)
     try:
         with pytest.raises(Unsafe, match=r"exempt from row-level security \(BYPASSRLS\)"):
-            await checked(server.url(database, "unbound"))
+            await checked(server.url(database, role))
     finally:
-        await administer(server, database, "DROP OWNED BY unbound; DROP ROLE unbound")
+        await administer(server, database, f"DROP OWNED BY {role}; DROP ROLE {role}")
 
 
 @pytest.mark.parametrize("broken", ["NO FORCE ROW LEVEL SECURITY", "DISABLE ROW LEVEL SECURITY"])
