@@ -1,8 +1,8 @@
 """What was found by breaking things: connections that died, locks that are kept for long, an election that is lost."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from uuid import UUID
 
 import asyncpg
@@ -13,7 +13,7 @@ from bookings.tables import known_stations
 from dbcommon.database import Database
 from dbcommon.election import lead
 from dbcommon.references import Known, KnownRows, Referent
-from faults import DatabaseUnavailable, Overloaded
+from faults import DatabaseUnavailable, LockTimeout, Overloaded
 from ids import new_id
 from local.database import Server
 
@@ -55,6 +55,20 @@ async def test_a_read_on_a_connection_that_died_fails_once(server: Server, datab
             await read.rows(BODY)
     async with app.read(tenant=new_id()) as read:
         assert await read.rows(BODY) == []
+    await app.close()
+
+
+async def test_a_connection_that_a_read_failed_on_is_not_used_again(server: Server, database: str) -> None:
+    """It may be dying: the server has said so, and the socket is still open."""
+    app = Database(server.url(database, "bookings_app"), pool_size=1)
+    body, pids = "SELECT pg_backend_pid() AS pid, s.tenant LIMIT 1", []
+    for fault in (None, None, RuntimeError("it failed"), None):
+        with contextlib.suppress(RuntimeError):
+            async with app.read(tenant=new_id()) as read:
+                pids.append((await read.rows(body))[0]["pid"])
+                if fault:
+                    raise fault
+    assert pids[0] == pids[1] == pids[2] != pids[3]
     await app.close()
 
 
@@ -105,25 +119,19 @@ async def test_a_row_that_cannot_be_closed_yet_keeps_no_other_from_being_closed(
     assert await states(platform) == {busy: Known.CLOSED, free: Known.CLOSED}
 
 
-async def test_storing_answers_never_keeps_the_cursor_from_moving(platform: Database, stations: KnownRows) -> None:
-    """Sharers of one row that overlap would: whoever wants to change it never gets a turn."""
+async def test_who_stores_an_answer_queues_for_the_cursors_row_and_does_not_share_it(
+    platform: Database, stations: KnownRows, outside: asyncpg.Connection
+) -> None:
+    """Sharers that overlap would pass by the consumer that waits to move the cursor, for ever."""
     async with platform.transaction() as tx:
         await tx.execute(text("INSERT INTO bookings.feed_state (owner, epoch) VALUES ('identity', :e)"), {"e": UUID(int=1)})
-    stop = asyncio.Event()
-
-    async def storing() -> None:
-        while not stop.is_set():
-            await stations.store({(id := new_id()): Said(id, Referent.OPEN)})
-
-    stores = [asyncio.create_task(storing()) for _ in range(3)]
-    move = text("UPDATE bookings.feed_state SET complete_until = :now WHERE owner = 'identity'")
-    try:
-        for _ in range(20):
-            async with asyncio.timeout(5), platform.transaction(lock_seconds=5) as tx:
-                await tx.execute(move, {"now": datetime.now(UTC)})
-    finally:
-        stop.set()
-        await asyncio.gather(*stores)
+    id = new_id()
+    async with outside.transaction():
+        await outside.execute("SELECT FROM bookings.feed_state WHERE owner = 'identity' FOR SHARE")
+        with pytest.raises(LockTimeout):
+            await stations.store({id: Said(id, Referent.OPEN)})
+    await stations.store({id: Said(id, Referent.OPEN)})
+    assert await states(platform) == {id: Known.OPEN}
 
 
 async def test_a_known_row_that_a_restore_lost_is_looked_up_again(
