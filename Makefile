@@ -34,7 +34,7 @@ test-long: .venv/ready lint ## every test, with all of every matrix
 lint: .venv/ready proto-check ## ruff, mypy --strict, buf
 	@$(RUN) -m ruff check --quiet .
 	@$(RUN) -m ruff format --quiet --check .
-	@$(RUN) -m mypy --no-error-summary services libs deploy tests protos/generate.py
+	@$(RUN) -m mypy --no-error-summary services libs deploy tests protos/generate.py protos/python/teppan/client
 
 format: .venv/ready ## format and mend what ruff can mend
 	@$(RUN) -m ruff check --quiet --fix . ; $(RUN) -m ruff format --quiet .

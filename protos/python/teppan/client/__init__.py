@@ -1,0 +1,1 @@
+"""What another backend needs beside the stubs."""
