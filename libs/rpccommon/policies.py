@@ -1,7 +1,6 @@
 """What the contract says of its methods, read from the options in the protos."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from teppan.common.v1 import options_pb2
@@ -14,14 +13,6 @@ OUTSIDE = {
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": PUBLIC,
 }
 """Methods of other people's protos, which have no options of ours."""
-RETRY = {
-    "maxAttempts": 4,
-    "initialBackoff": "0.1s",
-    "maxBackoff": "2s",
-    "backoffMultiplier": 3,
-    "retryableStatusCodes": ["UNAVAILABLE"],
-}
-"""Five attempts are the most that gRPC allows; four of them wait at most 2.4 s together."""
 
 
 class PolicyMissing(Exception):
@@ -46,18 +37,3 @@ def policies(*services: ServiceDescriptor) -> Mapping[str, MethodPolicy]:
 def path(method: MethodDescriptor) -> str:
     """As gRPC names a method on the wire."""
     return f"/{method.containing_service.full_name}/{method.name}"
-
-
-def service_config(services: Sequence[ServiceDescriptor]) -> str:
-    """The gRPC service config (JSON) that a client of these services uses: which calls are safe to send again.
-
-    No deadlines: grpcio ends those of a service config one to two seconds early (grpc/grpc#40633; measured with 1.76: 2 s end
-    after 0.1 to 1 s). The server bounds every call anyway, and our clients set each call's deadline themselves.
-    """
-    configs = []
-    for service in services:
-        for method in service.methods:
-            policy = method.GetOptions().Extensions[options_pb2.policy]
-            if policy.retry != options_pb2.RETRY_CLASS_NONE:
-                configs.append({"name": [{"service": service.full_name, "method": method.name}], "retryPolicy": RETRY})
-    return json.dumps({"methodConfig": configs})
