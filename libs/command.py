@@ -15,6 +15,7 @@ from rpccommon.server import CannotListen, until_signalled
 from rpccommon.telemetry import logging_to
 from service import Serving, serving
 from settings import Reader, SettingsWrong
+from tls import TlsWrong
 
 REFUSED = 2
 """The exit code where the service refuses to start: nothing gets better by starting it again."""
@@ -39,7 +40,7 @@ def main(
     logging_to(sys.stdout)
     try:
         return int(chosen.run(chosen, environ))
-    except (SettingsWrong, Unsafe, CannotListen) as refusal:
+    except (SettingsWrong, TlsWrong, Unsafe, CannotListen) as refusal:
         print(f"{schema.service} does not start:\n{refusal}", file=sys.stderr)  # noqa: T201  # for the operator, not for the log
         return REFUSED
 
@@ -52,7 +53,7 @@ async def _serve(build: Callable[[Mapping[str, str]], Serving], environ: Mapping
 
 def _migrate(schema: Schema, migrations: Path, environ: Mapping[str, str]) -> int:
     reader = Reader(environ)
-    url = reader.text("TEPPAN_DATABASE_OWNER_URL")
+    url = reader.secret("TEPPAN_DATABASE_OWNER_URL")
     reader.done()
     reached = asyncio.run(migrate.upgrade(url, schema.service, migrations))
     print(f"{schema.service} is at revision {reached}")  # noqa: T201  # the answer of the command

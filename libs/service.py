@@ -113,7 +113,7 @@ class Parts:
 
     def peer(self, name: str) -> Peer:
         """A way to another service."""
-        return Peer(name, self.settings.peers[name], self.identity, assert_idle)
+        return Peer(name, self.settings.peers[name], self.identity, assert_idle, tls=self.settings.tls)
 
     def verifier(self, users: Keys) -> Verifier:
         """Verifies users' tokens by these keys, services' by the keys that were deployed."""
@@ -147,16 +147,18 @@ class Serving:
 
 @asynccontextmanager
 async def serving(wanted: Serving) -> AsyncIterator[int]:
-    """Serves until the block ends; gives the port. Raises Unsafe where the database would isolate nothing."""
+    """Serves until the block ends; gives the port. Raises Unsafe where the database would isolate nothing, and TlsWrong."""
     parts, service = wanted.parts, wanted.parts.schema.service
     telemetry = Telemetry(service, wanted.registry)
+    if parts.settings.tls is not None:
+        parts.settings.tls.check(now())
     async with AsyncExitStack() as stack:
         stack.push_async_callback(parts.app.close)
         stack.push_async_callback(parts.platform.close)
         for peer in wanted.peers:
             stack.push_async_callback(peer.close)
         await _check_roles(parts)
-        stack.callback(telemetry.start_metrics(parts.settings.metrics_listen))
+        stack.callback(telemetry.start_metrics(parts.settings.metrics_listen, parts.settings.tls))
         workers = asyncio.create_task(run_workers(*_workers(wanted)), name=f"{service} workers")
         stack.push_async_callback(_cancel, workers)
         server = _server(wanted, telemetry)
@@ -188,6 +190,7 @@ def _server(wanted: Serving, telemetry: Telemetry) -> Server:
         [*wanted.register, register_common],
         [descriptor.full_name for descriptor in services],
         ready,
+        tls=parts.settings.tls,
         drain_seconds=parts.settings.drain_seconds,
     )
 

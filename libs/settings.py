@@ -10,7 +10,11 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from tls import Tls, on_loopback
+
 DRAIN_SECONDS = 5.0
+TLS_FILES = ("TEPPAN_TLS_CERTIFICATE_FILE", "TEPPAN_TLS_KEY_FILE", "TEPPAN_TLS_CA_FILE")
+PLAINTEXT_ALLOWED = "allowed"
 
 
 class SettingsWrong(Exception):
@@ -32,6 +36,8 @@ class Settings:
     service_jwks: str
     """The public keys of all services: a JWK Set, as JSON."""
     token_key: bytes
+    tls: Tls | None = None
+    """None is plaintext."""
     drain_seconds: float = DRAIN_SECONDS
 
     def __repr__(self) -> str:
@@ -68,6 +74,12 @@ class Reader:
             self.problems.append(f"{name}: {path} does not hold what it should: {error}")
         return None
 
+    def secret(self, name: str) -> str:
+        """A variable, or what is in the file that `<name>_FILE` names: processes' environments are seen by too many."""
+        if self._environ.get(f"{name}_FILE"):
+            return str(self.file(f"{name}_FILE", lambda content: content.decode().strip()) or "")
+        return self.text(name)
+
     def done(self) -> None:
         """Raises SettingsWrong with every problem."""
         if self.problems:
@@ -76,18 +88,37 @@ class Reader:
 
 def read(service: str, reader: Reader, *, peers: Sequence[str]) -> Settings:
     """The settings of a service that calls these others; the caller asks `reader.done()` before it uses them."""
-    return Settings(
+    settings = Settings(
         service=service,
         listen=reader.text("TEPPAN_LISTEN"),
         metrics_listen=reader.text("TEPPAN_METRICS_LISTEN"),
-        app_url=reader.text("TEPPAN_DATABASE_APP_URL"),
-        platform_url=reader.text("TEPPAN_DATABASE_PLATFORM_URL"),
+        app_url=reader.secret("TEPPAN_DATABASE_APP_URL"),
+        platform_url=reader.secret("TEPPAN_DATABASE_PLATFORM_URL"),
         peers={name: reader.text(f"TEPPAN_{name.upper()}_ADDRESS") for name in peers},
         service_key=reader.file("TEPPAN_SERVICE_KEY_FILE", private_key),  # type: ignore[arg-type]  # None is a problem that is noted
         service_jwks=reader.file("TEPPAN_SERVICE_JWKS_FILE", _jwks),  # type: ignore[arg-type]  # likewise
         token_key=reader.file("TEPPAN_TOKEN_KEY_FILE", _token_key),  # type: ignore[arg-type]  # likewise
+        tls=tls(reader),
         drain_seconds=float(reader.text("TEPPAN_DRAIN_SECONDS", str(DRAIN_SECONDS))),
     )
+    if settings.tls is None and reader.text("TEPPAN_PLAINTEXT", "loopback") != PLAINTEXT_ALLOWED:
+        addresses = [settings.listen, settings.metrics_listen, *settings.peers.values()]
+        reader.problems += [
+            f"{address} is not on loopback, and would be plaintext: set {', '.join(TLS_FILES)} "
+            f"(or TEPPAN_PLAINTEXT={PLAINTEXT_ALLOWED}, where something else keeps others out)"
+            for address in addresses
+            if address and not on_loopback(address)
+        ]
+    return settings
+
+
+def tls(reader: Reader) -> Tls | None:
+    """The three files of TLS, or None where there are none of them."""
+    given = [reader.text(name, "-") != "-" for name in TLS_FILES]
+    if not any(given):
+        return None
+    certificate, key, ca = (Path(reader.text(name)) for name in TLS_FILES)
+    return Tls(certificate_file=certificate, key_file=key, ca_file=ca)
 
 
 def private_key(pem: bytes) -> Ed25519PrivateKey:

@@ -1,5 +1,6 @@
 """A way to another service: who calls, how long it may take, and what its failures mean here."""
 
+import json
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
@@ -9,12 +10,30 @@ from faults import DeadlineExceeded
 from rpccommon.auth import ServiceToken
 from rpccommon.calls import CALL_ID_KEY, call_id, deadline_left
 from rpccommon.status import fault_of
+from tls import Tls
 
 DEADLINE_MARGIN_SECONDS = 0.05
 """What is kept of the caller's deadline to say that a peer did not answer within it."""
 KEEPALIVE_SECONDS = 5.0
 KEEPALIVE_PATIENCE_SECONDS = 3.0
 MESSAGE_BYTES_MAX = 4 * 1024 * 1024 + 64 * 1024
+SERVICE_CONFIG = {
+    "loadBalancingConfig": [{"round_robin": {}}],
+    "healthCheckConfig": {"serviceName": ""},  # a replica that drains says so, and is left before it stops
+}
+OPTIONS = (
+    ("grpc.service_config", json.dumps(SERVICE_CONFIG)),  # no retries, but of what no server has seen
+    ("grpc.dns_min_time_between_resolutions_ms", 1_000),  # else half a minute: a replica may come back with another address
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 1_000),  # also how long one attempt may take
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+    ("grpc.keepalive_time_ms", int(KEEPALIVE_SECONDS * 1000)),
+    ("grpc.keepalive_timeout_ms", int(KEEPALIVE_PATIENCE_SECONDS * 1000)),
+    ("grpc.http2.ping_timeout_ms", int(KEEPALIVE_PATIENCE_SECONDS * 1000)),  # without it: a minute (measured)
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
+)
 
 Method = Any
 """A method of a stub: grpc's own type of it says nothing of request and response."""
@@ -23,26 +42,22 @@ Method = Any
 class Peer:
     """Another service. Nothing is retried here: who called us does that, once, and not each of us in turn."""
 
-    def __init__(self, name: str, address: str, token: ServiceToken, idle: Callable[[], None]) -> None:
-        """`idle` asserts that this task holds no database connection."""
+    def __init__(
+        self, name: str, address: str, token: ServiceToken, idle: Callable[[], None], *, tls: Tls | None = None
+    ) -> None:  # fmt: skip
+        """`address` may stand for several replicas: all that its name resolves to share the calls.
+
+        `idle` asserts that this task holds no database connection. With `tls` the peer has to have a certificate of the same
+        authority, in the name that it is called by.
+        """
         self.name = name
         self.assert_idle = idle
         self._token = token
-        self.channel = grpc.aio.insecure_channel(
-            address,
-            options=[
-                ("grpc.enable_retries", 0),
-                ("grpc.initial_reconnect_backoff_ms", 100),
-                ("grpc.min_reconnect_backoff_ms", 1_000),  # also how long one attempt may take
-                ("grpc.max_reconnect_backoff_ms", 1_000),
-                ("grpc.keepalive_time_ms", int(KEEPALIVE_SECONDS * 1000)),
-                ("grpc.keepalive_timeout_ms", int(KEEPALIVE_PATIENCE_SECONDS * 1000)),
-                ("grpc.http2.ping_timeout_ms", int(KEEPALIVE_PATIENCE_SECONDS * 1000)),  # without it: a minute (measured)
-                ("grpc.http2.max_pings_without_data", 0),
-                ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
-                ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
-            ],
-        )
+        if tls is None:
+            self.channel = grpc.aio.insecure_channel(address, options=OPTIONS)
+        else:
+            credentials = grpc.ssl_channel_credentials(tls.ca, tls.key, tls.certificate)
+            self.channel = grpc.aio.secure_channel(address, credentials, options=OPTIONS)
 
     async def call(self, method: Method, request: Any, *, timeout: float) -> Any:  # gRPC sends it to the peer
         """The answer of a unary method within `timeout` seconds, and within the present call's deadline. Raises faults."""

@@ -14,6 +14,7 @@ from rpccommon.calls import Calls
 from rpccommon.client import KEEPALIVE_SECONDS, MESSAGE_BYTES_MAX
 from rpccommon.health import Health
 from rpccommon.listening import CannotListen, host_and_port
+from tls import Tls
 
 __all__ = ["CannotListen", "Server", "run_workers", "until_signalled"]
 
@@ -43,15 +44,19 @@ class Server:
     def __init__(
         self, service: str, listen: str, calls: Calls, register: Sequence[Callable[[grpc.aio.Server], None]],
         names: Sequence[str], ready: Callable[[], Awaitable[str | None]], *,
-        drain_seconds: float = DRAIN_DELAY_SECONDS, reflect: bool = True,
+        tls: Tls | None = None, drain_seconds: float = DRAIN_DELAY_SECONDS, reflect: bool = True,
     ) -> None:  # fmt: skip
-        """`names` are the full names of the services; `ready` gives the sentence why it is not ready, or None."""
+        """`names` are the full names of the services; `ready` gives the sentence why it is not ready, or None.
+
+        With `tls` only those may connect who have a certificate of the same authority.
+        """
         self._service = service
         self._listen = listen
         self._calls = calls
         self._register = register
         self._names = names
         self._ready = ready
+        self._tls = tls
         self._drain_seconds = drain_seconds
         self._reflect = reflect
         self._health = Health(names)
@@ -67,13 +72,19 @@ class Server:
         if self._reflect:
             reflection.enable_server_reflection([*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME], self._server)
         try:
-            port = self._server.add_insecure_port(self._listen)
+            port = self._bind(self._server)
         except RuntimeError as error:
             raise CannotListen(f"{self._service} cannot listen on {self._listen}: the port is taken, or is not ours") from error
         await self._server.start()
         self._watching = asyncio.create_task(self._watch(), name=f"readiness of {self._service}")
         log.info("listening", service=self._service, address=self._listen, port=port)
         return port
+
+    def _bind(self, server: grpc.aio.Server) -> int:
+        if self._tls is None:
+            return server.add_insecure_port(self._listen)
+        pair = (self._tls.key, self._tls.certificate)
+        return server.add_secure_port(self._listen, grpc.ssl_server_credentials([pair], self._tls.ca, require_client_auth=True))
 
     async def stop(self) -> None:
         """Says NOT_SERVING, goes on for a while, ends streams at their next message, refuses what is new, then stops."""

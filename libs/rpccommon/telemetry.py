@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, star
 from structlog.typing import Processor
 
 from rpccommon.listening import CannotListen, host_and_port
+from tls import Tls
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 TRACEBACKS = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
@@ -83,11 +84,14 @@ class Telemetry:
         """The metrics of one method."""
         return Measures(self._calls, self._seconds, self._running, method)
 
-    def start_metrics(self, listen: str) -> Callable[[], None]:
-        """Serves the metrics over HTTP at `host:port`, in a thread; what it gives stops it. Raises CannotListen."""
+    def start_metrics(self, listen: str, tls: Tls | None = None) -> Callable[[], None]:
+        """Serves the metrics over HTTP at `host:port`, in a thread; what it gives stops it. Raises CannotListen.
+
+        With `tls` over HTTPS, to those who have a certificate of the same authority.
+        """
         host, port = host_and_port(listen)
         try:
-            server, thread = start_http_server(port, addr=host, registry=self.registry)
+            server, thread = start_http_server(port, addr=host, registry=self.registry, **_https(tls))
         except OSError as error:
             raise CannotListen(f"metrics of {self.service}: cannot listen on {listen}: {error.strerror}") from error
 
@@ -97,3 +101,14 @@ class Telemetry:
             thread.join()
 
         return close
+
+
+def _https(tls: Tls | None) -> dict[str, Any]:
+    if tls is None:
+        return {}
+    return {
+        "certfile": str(tls.certificate_file),
+        "keyfile": str(tls.key_file),
+        "client_cafile": str(tls.ca_file),
+        "client_auth_required": True,
+    }

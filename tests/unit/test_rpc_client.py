@@ -181,3 +181,33 @@ async def test_a_stream_of_a_peer_that_is_frozen_ends(on: Stage, monkeypatch: py
     await way.close()
     between.close()
     await between.wait_closed()
+
+
+async def test_of_two_replicas_the_one_that_drains_is_left_and_no_call_fails() -> None:
+    first, second = server(), server()
+    ports = [await first.start(), await second.start()]
+    way = Peer("test", "ipv4:" + ",".join(f"127.0.0.1:{port}" for port in ports), ServiceToken("b", SERVICE_KEY, now), lambda: None)
+    stub: Any = health_pb2_grpc.HealthStub(way.channel)
+
+    async def all_serve() -> None:
+        answers = [await way.call(stub.Check, health_pb2.HealthCheckRequest(), timeout=5) for _ in range(20)]
+        assert {answer.status for answer in answers} == {SERVING}
+
+    async def serves_steadily() -> None:
+        while True:
+            try:
+                return await all_serve()
+            except (AssertionError, PeerUnavailable):  # one that is not ready yet, or no more, was asked
+                await asyncio.sleep(0)
+
+    async with asyncio.timeout(20):
+        await serves_steadily()
+        first._drain_seconds = 2
+        stopping = asyncio.create_task(first.stop())
+        await serves_steadily()
+        assert not stopping.done(), "it was left only when it was gone"
+        while not stopping.done():
+            await all_serve()
+    await all_serve()
+    await way.close()
+    await second.stop()
