@@ -1,0 +1,95 @@
+"""Secrets of a composed stack, made once; and certificates of a development authority, made anew each time.
+
+Each container gets one folder, and finds in it what it needs under the same names as the others. The folder around them is
+its owner's alone; what is in them has to be readable by the containers' users, whoever they are.
+"""
+
+import os
+import secrets
+import shutil
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import trustme
+
+from local import secret
+from local.database import KINDS, SERVICES
+
+CERTIFICATE_DAYS = 90
+"""Long enough for any development stack, and short enough that nobody builds on them."""
+NAMES_HERE = ("localhost", "127.0.0.1", "::1")
+PASSWORD_BYTES = 24
+DATABASE_HOST = "postgres:5432"
+
+
+def certificates(folder: Path) -> None:
+    """Certificates for every container that speaks TLS, by an authority that is made once: `authority/ca.crt`."""
+    authority = _authority(folder / "authority")
+    for name in (*SERVICES, "envoy", "prometheus"):
+        made = authority.issue_cert(name, *NAMES_HERE, not_after=datetime.now(UTC) + timedelta(days=CERTIFICATE_DAYS))
+        _write(folder / name / "tls.crt", b"".join(blob.bytes() for blob in made.cert_chain_pems))
+        _write(folder / name / "tls.key", made.private_key_pem.bytes())
+        _write(folder / name / "ca.crt", authority.cert_pem.bytes())
+
+
+def make(folder: Path, database: str) -> None:
+    """Everything that the containers are given, of which nothing that is there changes, but the certificates."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    certificates(folder)
+    keys = folder / "keys"
+    secret.make(keys, SERVICES)
+    for service in SERVICES:
+        for name, source in {
+            "service.pem": f"{service}.pem",
+            "services.jwks.json": "services.jwks.json",
+            "token.key": f"{service}.token.key",
+            "keyring.json": f"{service}.keyring.json",
+        }.items():
+            _write(folder / service / name, (keys / source).read_bytes())
+    _write(folder / "identity" / "signing.pem", (keys / "signing.pem").read_bytes())
+    _passwords(folder, keys, database)
+
+
+def _passwords(folder: Path, keys: Path, database: str) -> None:
+    """The roles' passwords: in URLs for those who log in, as SQL for the job that sets them."""
+    for holder in ("postgres", "roles"):
+        _write(folder / holder / "password", _kept(keys / "postgres.password"))
+    statements = []
+    for service in SERVICES:
+        for kind in KINDS:
+            role = f"{service}_{kind}"
+            password = _kept(keys / f"{role}.password").decode()
+            statements.append(f"ALTER ROLE {role} PASSWORD '{password}';\n")
+            # The owner's is for the migrations only: no service logs in with it.
+            holder = f"{service}-owner" if kind == "owner" else service
+            _write(folder / holder / f"{kind}.url", f"postgresql://{role}:{password}@{DATABASE_HOST}/{database}\n".encode())
+    _write(folder / "roles" / "passwords.sql", "".join(statements).encode())
+    _write(folder / "admin" / "password", _kept(keys / "admin.password"))
+
+
+def _authority(folder: Path) -> trustme.CA:
+    certificate, key = folder / "ca.crt", folder / "ca.key"
+    if key.exists():
+        return trustme.CA.from_pem(certificate.read_bytes(), key.read_bytes())
+    made = trustme.CA(organization_name="Teppan", organization_unit_name="development only")
+    _write(certificate, made.cert_pem.bytes())
+    _write(key, made.private_key_pem.bytes(), mode=0o600)
+    return made
+
+
+def _kept(path: Path) -> bytes:
+    """A password that is made once."""
+    if not path.exists():
+        _write(path, secrets.token_urlsafe(PASSWORD_BYTES).encode(), mode=0o600)
+    return path.read_bytes()
+
+
+def _write(path: Path, content: bytes, mode: int = 0o644) -> None:
+    """Writes a file as a whole: a container that starts meanwhile finds the old one or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.chmod(0o755)
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    fresh.touch(mode=mode)
+    fresh.write_bytes(content)
+    fresh.chmod(mode)
+    shutil.move(fresh, path)
