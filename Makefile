@@ -14,26 +14,28 @@ export PYTHONPATH = services:libs:protos/python:deploy
 export PYTHONTZPATH =
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-long lint format proto proto-check baseline lock up run status token logs psql down clean
+.PHONY: help demo test test-unit test-long lint format proto proto-check baseline lock up run status token logs psql down clean \
+	certs compose-up compose-down test-compose
 
 help: ## list the commands
-	@grep -hE '^[a-z-]+:.*##' Makefile | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' Makefile | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 demo: .venv/ready ## show it all: a fresh stack, 10,000 bookings, one followed aloud, a stream resumed (PG=16 too)
 	@$(RUN) -m demo
 
 test: .venv/ready lint ## lint, then every test but the long ones (PG=16: on PostgreSQL 16)
-	@$(RUN) -m pytest -m 'not long'
+	@$(RUN) -m pytest --ignore=tests/compose -m 'not long'
 
 test-unit: .venv/ready ## the tests that need nothing, in seconds
 	@$(RUN) -m pytest tests/test_tidy.py tests/unit
 
 test-long: .venv/ready lint ## every test, with all of every matrix
-	@$(RUN) -m pytest
+	@$(RUN) -m pytest --ignore=tests/compose
 
-lint: .venv/ready proto-check ## ruff, mypy --strict, buf
+lint: .venv/ready proto-check ## ruff, mypy --strict, buf, hadolint
 	@$(RUN) -m ruff check --quiet .
 	@$(RUN) -m ruff format --quiet --check .
+	@.venv/bin/hadolint deploy/Dockerfile
 	@$(RUN) -m mypy --no-error-summary services libs deploy tests protos/generate.py protos/python/teppan/client
 
 format: .venv/ready ## format and mend what ruff can mend
@@ -77,6 +79,18 @@ down: .venv/ready ## stop the stack; data stay
 
 clean: .venv/ready ## stop the stack and remove its data; asks first
 	@$(RUN) -m local clean
+
+certs: .venv/ready ## make the containers' secrets, and certificates by a development authority
+	@$(RUN) -m compose certs
+
+compose-up: .venv/ready ## start the stack in containers: two replicas of each service behind Envoy (PORTS too)
+	@$(RUN) -m compose up --ports '$(PORTS)'
+
+compose-down: .venv/ready ## stop the containers; data stay (DATA=remove removes them)
+	@$(RUN) -m compose down $(if $(filter remove,$(DATA)),--data)
+
+test-compose: .venv/ready ## the e2e tests against the containers, and what becomes of them when things break
+	@TEPPAN_STACK=compose $(RUN) -m pytest -m 'not long' tests/e2e tests/compose
 
 .venv/ready: requirements/dev.lock
 	@test -n '$(PYTHON)' || { echo 'make needs Python 3.11, 3.12 or 3.13, with venv; none is on PATH (or set PYTHON=...)' >&2; exit 2; }

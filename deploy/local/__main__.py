@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import os
-import shlex
 import shutil
 import signal
 import subprocess
@@ -130,7 +129,7 @@ def _start(chosen: argparse.Namespace, *, tied: bool) -> Stack:
         FOLDER,
         version=chosen.environ.get("PG", "18"),
         admin_url=chosen.environ.get("TEPPAN_DATABASE_URL", ""),
-        ports=_ports(chosen.ports),
+        ports=stack.chosen_ports(chosen.ports),
     )
     try:
         stack.start(made, tied=tied)
@@ -139,16 +138,6 @@ def _start(chosen: argparse.Namespace, *, tied: bool) -> Stack:
         stack.stop(made)
         raise
     return made
-
-
-def _ports(text: str) -> dict[str, int]:
-    wanted = {}
-    for part in shlex.split(text):
-        service, _, port = part.partition("=")
-        if service not in SERVICES or not port.isdigit():
-            raise StackFails(f"PORTS: {part!r} is not like bookings=6052; services are {', '.join(SERVICES)}")
-        wanted[service] = int(port)
-    return {**stack.PORTS, **wanted}
 
 
 def _become(command: list[str]) -> int:

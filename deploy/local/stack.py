@@ -203,6 +203,17 @@ def fresh(
     )
 
 
+def chosen_ports(text: str) -> dict[str, int]:
+    """The ports of all services, with those of `bookings=6052 payments=6053`. Raises StackFails."""
+    wanted = dict(PORTS)
+    for part in text.split():
+        service, _, port = part.partition("=")
+        if service not in SERVICES or not port.isdigit():
+            raise StackFails(f"PORTS: {part!r} is not like bookings=6052; services are {', '.join(SERVICES)}")
+        wanted[service] = int(port)
+    return wanted
+
+
 def states(stack: Stack) -> list[State]:
     """How everything is, as it says itself. Raises NotRunning."""
     found = []
