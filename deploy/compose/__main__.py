@@ -60,6 +60,7 @@ All of this, and a token: {FOLDER / "stack.json"}. Next: deploy/README.md; `make
 
 def down(chosen: argparse.Namespace) -> int:
     """Stop the stack and remove its containers; data stay, unless --data"""
+    engine("info")
     Composed(folder=FOLDER, project=PROJECT, ports=PORTS).down(data=chosen.data, show=True)
     print("Nothing of it runs, and its data are gone." if chosen.data else "Nothing of it runs; data stay in its volumes.")
     return 0

@@ -54,10 +54,9 @@ def refusal_of(error: grpc.aio.AioRpcError) -> Refusal:
 class Backend:
     """Another backend: it knows addresses, and a token for each call."""
 
-    def __init__(self, addresses: Mapping[str, str]) -> None:
-        """`host:port` by service."""
-        options = [("grpc.max_reconnect_backoff_ms", 500)]
-        self._channels = {name: grpc.aio.insecure_channel(address, options=options) for name, address in addresses.items()}
+    def __init__(self, addresses: Mapping[str, str], ca: bytes | None = None) -> None:
+        """`host:port` by service; with `ca` over TLS, to servers of that authority."""
+        self._channels = {name: _channel(address, ca) for name, address in addresses.items()}
         self._stubs: dict[str, Any] = {name: stub(self._channels[service]) for name, (service, stub) in STUBS.items()}
         self.repeats = 0
         """How many calls had to be made again."""
@@ -94,6 +93,13 @@ class Backend:
             self.repeats += 1
             await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311  # spreads repeats, guards nothing
             pause = min(pause * 2, most)
+
+
+def _channel(address: str, ca: bytes | None) -> grpc.aio.Channel:
+    options = [("grpc.max_reconnect_backoff_ms", 500)]
+    if ca is None:
+        return grpc.aio.insecure_channel(address, options=options)
+    return grpc.aio.secure_channel(address, grpc.ssl_channel_credentials(ca), options=options)
 
 
 def bearer(token: str) -> tuple[tuple[str, str], ...]:

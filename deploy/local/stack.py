@@ -138,9 +138,9 @@ def load(folder: Path) -> Stack:
 
 def start(stack: Stack, *, tied: bool) -> None:
     """Brings everything up, and returns when it serves. Raises StackFails, CannotStart; the caller stops what is up by then."""
-    for service, ports in ((service, (stack.ports[service], stack.metrics[service])) for service in SERVICES):
-        for port in ports:
-            _refuse_taken(service, port)
+    for ports in (stack.ports, stack.metrics):
+        for service in SERVICES:
+            _refuse_taken(service, ports[service])
     secret.make(stack.folder / "secrets", SERVICES)
     stack.save()
     programs = [

@@ -14,9 +14,8 @@ import pytest
 from demo import listing
 from demo.calls import Backend
 
-from local import admin
 from local.database import ROOT
-from local.stack import Stack
+from tests.e2e.deployment import Deployment
 
 OLDEST_NODE = (18, 3)
 INSTALL_SECONDS = 150.0
@@ -46,10 +45,10 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 async def test_a_node_program_books_lists_by_broken_streams_and_reads_why_it_is_refused(
-    program: Path, running: Stack, backend: Backend
+    program: Path, running: Deployment, backend: Backend
 ) -> None:
-    token = (await asyncio.to_thread(admin.describe, running))["token"]
-    told = [str(running.folder / "stack.json"), *(f"--include={path}" for path in INCLUDE), f"--service-config={SERVICE_CONFIG}"]
+    token = (await asyncio.to_thread(running.describe))["token"]
+    told = [str(running.described), *(f"--include={path}" for path in INCLUDE), f"--service-config={SERVICE_CONFIG}"]
     saw = json.loads(await asyncio.to_thread(run, "node", str(program), *told, cwd=program.parent, seconds=RUN_SECONDS))
 
     assert saw["listed"] == await listing.whole(backend, token, saw["station_id"])

@@ -5,9 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from local import admin
 from local.database import ROOT
-from local.stack import Stack
+from tests.e2e.deployment import Deployment
 
 SECONDS = 240.0
 SCRIPT = """
@@ -19,7 +18,11 @@ from teppan.bookings.v1 import bookings_pb2, bookings_pb2_grpc, customers_pb2, c
 from teppan.identity.v1 import stations_pb2, stations_pb2_grpc, tokens_pb2, tokens_pb2_grpc
 
 known = json.load(open(sys.argv[1]))
-identity, bookings = grpc.insecure_channel(known["identity"]), grpc.insecure_channel(known["bookings"])
+def channel(address):
+    if "ca" not in known:
+        return grpc.insecure_channel(address)
+    return grpc.secure_channel(address, grpc.ssl_channel_credentials(open(known["ca"], "rb").read()))
+identity, bookings = channel(known["identity"]), channel(known["bookings"])
 login = tokens_pb2.LoginRequest(email=known["email"], password=open(known["password_file"]).read())
 token = tokens_pb2_grpc.TokensServiceStub(identity).Login(login).access_token
 who = [("authorization", f"Bearer {token}")]
@@ -40,15 +43,15 @@ print("booked", made.reference)
 """
 
 
-def test_a_plain_file_logs_in_creates_and_lists(running: Stack, tmp_path: Path) -> None:
-    admin.describe(running)
+def test_a_plain_file_logs_in_creates_and_lists(running: Deployment, tmp_path: Path) -> None:
+    running.describe()
     package = tmp_path / "package"  # a copy: building leaves nothing in the repository
     shutil.copytree(ROOT / "protos" / "python", package, ignore=shutil.ignore_patterns("__pycache__"))
     run(sys.executable, "-m", "venv", str(tmp_path / "venv"))
     python = str(tmp_path / "venv" / "bin" / "python")
     run(python, "-m", "pip", "install", "--quiet", str(package))
     (tmp_path / "plain.py").write_text(SCRIPT)
-    said = run(python, str(tmp_path / "plain.py"), str(running.folder / "stack.json"))
+    said = run(python, str(tmp_path / "plain.py"), str(running.described))
     assert said.startswith("booked TP-")
 
 

@@ -1,0 +1,93 @@
+"""The embedded stack: what it refuses, what it leaves behind, and what it says."""
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from local import stack
+from local.database import ROOT, SERVICES
+from local.stack import Stack
+from local.supervise import Program
+from tests.e2e.deployment import eventually
+
+SECONDS = 60.0
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_started_as_superuser_refuses_and_says_what_to_do(embedded: Stack, service: str) -> None:
+    environ = {**embedded.environ(service), "TEPPAN_DATABASE_APP_URL": embedded.server.url(embedded.database)}
+    done = python("-m", service, environ=environ)
+    assert done.returncode == 2
+    assert "is a superuser: the database would isolate nothing" in done.stderr
+    assert f"Use the role {service}_app" in done.stderr
+
+
+def test_a_service_without_settings_names_all_that_are_missing() -> None:
+    done = python("-m", "bookings", environ={})
+    assert done.returncode == 2
+    for name in ("TEPPAN_LISTEN", "TEPPAN_DATABASE_APP_URL", "TEPPAN_IDENTITY_ADDRESS", "TEPPAN_KEYRING_FILE"):
+        assert f"{name} is not set" in done.stderr
+
+
+def test_a_taken_port_is_named(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        others = dict(zip(("identity", "payments"), stack.free_ports(2), strict=True))
+        ports = " ".join(f"{service}={number}" for service, number in {**others, "bookings": port}.items())
+        done = python("-m", "local", "up", "--ports", ports, environ={"TEPPAN_STACK_FOLDER": str(tmp_path)})
+    assert done.returncode == 2
+    assert f"port {port}, which bookings listens on, is taken" in done.stderr
+
+
+def test_two_who_start_a_stack_at_once_do_not_pull_it_from_under_each_other(tmp_path: Path) -> None:
+    with stack.alone(tmp_path / "starting.lock"):
+        done = python("-m", "local", "up", environ={"TEPPAN_STACK_FOLDER": str(tmp_path)})
+    assert done.returncode == 2
+    assert "another command is at it" in done.stderr
+
+
+def test_a_stopped_stack_leaves_no_process_and_no_socket(tmp_path: Path, pg: str) -> None:
+    ports = dict.fromkeys(SERVICES, stack.ANY_PORT)
+    fresh = stack.fresh(tmp_path, version=pg, ports=ports, metrics=ports)
+    try:
+        stack.start(fresh, tied=True)
+        pids = [status.pid for status in fresh.supervisor.status()]
+        assert all(map(alive, pids))
+    finally:
+        stack.stop(fresh)
+    assert not any(map(alive, pids))
+    assert not fresh.run.exists()
+
+
+def test_what_crashes_at_once_and_always_is_said_and_not_tried_for_ever(tmp_path: Path, pg: str) -> None:
+    fresh = stack.fresh(tmp_path, version=pg, ports=dict.fromkeys(SERVICES, 0), metrics=dict.fromkeys(SERVICES, 0))
+    try:
+        fresh.supervisor.start([Program(name="broken", command=[sys.executable, "-c", "raise SystemExit(1)"])], tied=True)
+        fresh.supervisor.run("broken")
+        asyncio.run(eventually(lambda: fresh.supervisor.status_of("broken").failed))
+    finally:
+        stack.stop(fresh)
+
+
+def python(*arguments: str, environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Runs Python on this repository, to its end."""
+    pythonpath = "services:libs:protos/python:deploy"
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=ROOT, env={**environ, "PYTHONPATH": pythonpath}, capture_output=True, text=True,
+        check=False, timeout=SECONDS,
+    )  # fmt: skip
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
