@@ -92,6 +92,11 @@ class Parts:
         return Database(self.settings.platform_url, pool_size=self.platform_pool)
 
     @cached_property
+    def probe(self) -> Database:
+        """For asking whether the database answers: not behind those who wait for the pools."""
+        return Database(self.settings.app_url, pool_size=1)
+
+    @cached_property
     def feed(self) -> Feed:
         """The service's own feed."""
         return Feed(self.platform, self.schema.service)
@@ -155,6 +160,7 @@ async def serving(wanted: Serving) -> AsyncIterator[int]:
     async with AsyncExitStack() as stack:
         stack.push_async_callback(parts.app.close)
         stack.push_async_callback(parts.platform.close)
+        stack.push_async_callback(parts.probe.close)
         for peer in wanted.peers:
             stack.push_async_callback(peer.close)
         await _check_roles(parts)
@@ -175,7 +181,7 @@ def _server(wanted: Serving, telemetry: Telemetry) -> Server:
 
     async def ready() -> str | None:
         try:
-            return await migrate.unready(parts.app, service, known)
+            return await migrate.unready(parts.probe, service, known)
         except DatabaseUnavailable as fault:
             return fault.message
 

@@ -7,12 +7,9 @@ Permission is decided before shape and before existence, by the tenant that the 
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
 
 import grpc
 import structlog
@@ -21,18 +18,23 @@ from google.rpc import status_pb2
 from teppan.common.v1 import options_pb2
 from teppan.common.v1.options_pb2 import MethodPolicy
 
-from callers import ANYBODY, Caller
-from faults import DeadlineExceeded, Fault, InvalidArgument, ReaderTooSlow, ServerStopping
+from faults import DatabaseUnavailable, DeadlineExceeded, Fault, InvalidArgument, ReaderTooSlow, ServerStopping
 from ids import new_id
 from rpccommon.auth import Verifier, permit
 from rpccommon.policies import OUTSIDE
+from rpccommon.present import Call, present
 from rpccommon.shape import tenants_of, validate
 from rpccommon.status import DETAILS_KEY, status_of, status_of_bug
 from rpccommon.telemetry import Measures, Telemetry
 
 READER_PATIENCE_SECONDS = 60.0
+MESSAGE_SECONDS = 10.0
+"""How long a stream may take for its next message: a page takes milliseconds, a feed says something every 2 s."""
+DEADLINE_MARGIN_SECONDS = 0.1
+DEADLINE_MARGIN_SHARE = 0.1
+"""What is kept of a caller's deadline, so that our answer is there before the caller gives up, and says why."""
 DEADLINE_SLACK_SECONDS = 0.05
-"""Who sets a deadline also cancels by it, a moment before it ends here."""
+"""Who sets a deadline also cancels by it, a moment before or after."""
 TENANTS_LOGGED = 3
 CALL_ID_KEY = "x-call-id"
 CALL_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -42,42 +44,6 @@ Context = Any
 """A grpc.aio.ServicerContext; its type stubs differ from what grpc.aio has."""
 
 log = structlog.get_logger()
-
-
-@dataclass(slots=True)
-class Call:
-    """The present call."""
-
-    method: str
-    call_id: str
-    caller: Caller = ANYBODY
-    tenants: Sequence[UUID] = ()
-    deadline: float | None = None
-    """By the monotonic clock."""
-    code: str = "OK"
-    reason: str = ""
-    messages: int = 0
-
-
-_present: ContextVar[Call | None] = ContextVar("call", default=None)
-
-
-def caller() -> Caller:
-    """Who makes the present call."""
-    call = _present.get()
-    return ANYBODY if call is None else call.caller
-
-
-def call_id() -> str:
-    """The ID of the present call; empty outside of one."""
-    call = _present.get()
-    return "" if call is None else call.call_id
-
-
-def deadline_left() -> float | None:
-    """Seconds until the present call's deadline; None where it has none."""
-    call = _present.get()
-    return None if call is None or call.deadline is None else call.deadline - time.monotonic()
 
 
 class Calls(grpc.aio.ServerInterceptor):
@@ -97,6 +63,8 @@ class Calls(grpc.aio.ServerInterceptor):
         self._idle = idle
         self._patience = reader_patience
         self._wrapped: dict[str, Any] = {}
+        self.unready: str | None = None
+        """Why this process cannot serve at present: then it refuses at once, and does not let callers wait."""
         self.draining = False
 
     def drain(self) -> None:
@@ -117,7 +85,7 @@ class Calls(grpc.aio.ServerInterceptor):
 
         async def unary(request: Message, context: Context) -> Any:
             async with self._around(method, policy, measures, context) as call:
-                async with _deadline(call):
+                async with self._deadline(call.deadline):
                     await self._admit(call, policy, request, context)
                     answer = await handler.unary_unary(request, context)
                 call.messages = 1
@@ -125,7 +93,7 @@ class Calls(grpc.aio.ServerInterceptor):
 
         async def stream(request: Message, context: Context) -> None:
             async with self._around(method, policy, measures, context) as call:
-                async with _deadline(call):
+                async with self._deadline(call.deadline):
                     await self._admit(call, policy, request, context)
                 await self._send(call, handler.unary_stream(request, context), context)
 
@@ -139,7 +107,7 @@ class Calls(grpc.aio.ServerInterceptor):
     @asynccontextmanager
     async def _around(self, method: str, policy: MethodPolicy, measures: Measures, context: Context) -> AsyncIterator[Call]:
         call = Call(method=method, call_id=_call_id(context), deadline=_deadline_of(policy, context))
-        _present.set(call)  # each call has a task, and so a context, of its own
+        present.set(call)  # each call has a task, and so a context, of its own
         # At the end, not in the beginning: a client does not retry a call once it has seen initial metadata.
         context.set_trailing_metadata(((CALL_ID_KEY, call.call_id),))
         status = None
@@ -157,7 +125,7 @@ class Calls(grpc.aio.ServerInterceptor):
             await _abort(context, call, status)
 
     async def _admit(self, call: Call, policy: MethodPolicy, request: Message, context: Context) -> None:
-        """Who, may they, is it well formed, are we fresh: in this order."""
+        """Who, may they, is it well formed, are we ready and fresh: in this order."""
         if policy.scope != options_pb2.SCOPE_PUBLIC:
             call.caller = await self._verifier.caller(_metadata(context, "authorization"))
         try:
@@ -167,6 +135,8 @@ class Calls(grpc.aio.ServerInterceptor):
             raise InvalidArgument({"station_id": "it must be a UUID"}) from error
         permit(policy, call.caller, call.tenants)
         validate(request)
+        if self.unready is not None and policy.scope != options_pb2.SCOPE_PUBLIC:
+            raise DatabaseUnavailable(self.unready)
         if self._fresh is not None and policy.scope not in {options_pb2.SCOPE_PUBLIC, options_pb2.SCOPE_SERVICE}:
             self._fresh()
 
@@ -174,7 +144,8 @@ class Calls(grpc.aio.ServerInterceptor):
         """Sends a stream; no connection is held while the reader takes it, and its reader is not waited for for ever."""
         try:
             while True:
-                async with _deadline(call):
+                soon = time.monotonic() + MESSAGE_SECONDS
+                async with self._deadline(soon if call.deadline is None else min(soon, call.deadline)):
                     message = await anext(messages, None)
                 if message is None:
                     return
@@ -189,6 +160,22 @@ class Calls(grpc.aio.ServerInterceptor):
                 call.messages += 1
         finally:
             await messages.aclose()  # type: ignore[attr-defined]  # handlers are async generators
+
+    @asynccontextmanager
+    async def _deadline(self, deadline: float | None) -> AsyncIterator[None]:
+        """Bounds what is inside; a query that runs then is cancelled with it."""
+        if deadline is None:
+            yield
+            return
+        try:
+            async with asyncio.timeout(deadline - time.monotonic()) as bound:
+                yield
+        except TimeoutError as error:
+            if not bound.expired():
+                raise
+            if self.unready is not None:
+                raise DatabaseUnavailable(self.unready) from error
+            raise DeadlineExceeded("it took longer than the deadline allows") from error
 
 
 @contextmanager
@@ -218,24 +205,11 @@ def _observed(call: Call, measures: Measures) -> Iterator[None]:
         )
 
 
-@asynccontextmanager
-async def _deadline(call: Call) -> AsyncIterator[None]:
-    """Bounds what is inside by what is left; a query that runs then is cancelled with it."""
-    if call.deadline is None:
-        yield
-        return
-    try:
-        async with asyncio.timeout(call.deadline - time.monotonic()) as bound:
-            yield
-    except TimeoutError as error:
-        if not bound.expired():
-            raise
-        raise DeadlineExceeded("it took longer than the deadline allows") from error
-
-
 def _deadline_of(policy: MethodPolicy, context: Context) -> float | None:
     """The caller's deadline, at most the method's default; that one where the caller sets none."""
     asked = context.time_remaining()
+    if asked is not None:
+        asked -= min(DEADLINE_MARGIN_SECONDS, DEADLINE_MARGIN_SHARE * asked)
     if policy.HasField("default_deadline"):
         default = policy.default_deadline.seconds + policy.default_deadline.nanos / 1e9
         asked = default if asked is None else min(asked, default)

@@ -8,7 +8,8 @@ import grpc
 
 from faults import DeadlineExceeded
 from rpccommon.auth import ServiceToken
-from rpccommon.calls import CALL_ID_KEY, call_id, deadline_left
+from rpccommon.calls import CALL_ID_KEY
+from rpccommon.present import call_id, deadline_left
 from rpccommon.status import fault_of
 from tls import Tls
 

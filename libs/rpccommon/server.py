@@ -21,7 +21,8 @@ __all__ = ["CannotListen", "Server", "run_workers", "until_signalled"]
 DRAIN_DELAY_SECONDS = 5.0
 GRACE_SECONDS = 10.0
 READY_SECONDS = 1.0
-READY_PATIENCE_SECONDS = 5.0
+READY_PATIENCE_SECONDS = 3.0
+"""Less than the shortest deadline of a method of ours: who waited for a database that froze is told so."""
 WORKER_PAUSE_SECONDS = (0.1, 5.0)
 WORKER_STEADY_SECONDS = 30.0
 
@@ -99,7 +100,7 @@ class Server:
 
     async def _watch(self) -> None:
         while True:
-            problem = await self._problem()
+            problem = self._calls.unready = await self._problem()
             if problem != self._state:
                 log.info("readiness", service=self._service, serving=problem is None, why=problem)
                 await self._health.say(serving=problem is None)

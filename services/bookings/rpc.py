@@ -17,8 +17,8 @@ from bookings.wire import customers as customers_wire
 from bookings.wire import listing as listing_wire
 from bookings.wire import slots as slots_wire
 from pages import Tokens
-from rpccommon.calls import caller
 from rpccommon.paging import limited
+from rpccommon.present import caller
 
 Context = Any
 """A grpc.aio.ServicerContext; nothing here uses it."""

@@ -22,7 +22,7 @@ from identity.usecases.stations import Stations
 from identity.usecases.users import Users
 from identity.wire import stations as stations_wire
 from identity.wire import users as users_wire
-from rpccommon.calls import caller
+from rpccommon.present import caller
 from rpccommon.values import set_instant
 
 Context = Any

@@ -11,8 +11,8 @@ from pages import Tokens
 from payments.usecases import Payments
 from payments.wire import listing
 from payments.wire import payments as wire
-from rpccommon.calls import caller
 from rpccommon.paging import limited
+from rpccommon.present import caller
 
 Context = Any
 """A grpc.aio.ServicerContext; nothing here uses it."""

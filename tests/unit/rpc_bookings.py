@@ -16,7 +16,7 @@ from teppan.bookings.v1 import bookings_pb2, bookings_pb2_grpc
 from teppan.common.v1 import options_pb2, references_pb2
 
 from faults import NotFound
-from rpccommon.calls import call_id, caller, deadline_left
+from rpccommon.present import call_id, caller, deadline_left
 from rpccommon.telemetry import logging_to
 from tests.unit.rpc_stage import STATION, bearer, user
 

@@ -17,7 +17,7 @@ from teppan.identity.v1 import tokens_pb2, tokens_pb2_grpc
 
 from callers import Kind
 from faults import FeedStale
-from rpccommon.calls import caller
+from rpccommon.present import caller
 from tests.unit.rpc_bookings import (
     BOOKING,
     CANCEL,
@@ -80,8 +80,9 @@ async def test_the_deadline_is_the_shorter_of_the_callers_and_the_methods(on: St
 async def test_a_call_ends_at_its_deadline_on_the_server_too(on: Stage, bookings: Bookings, log: io.StringIO) -> None:
     bookings.seconds = 30
     started = time.monotonic()
-    error = await failure(on.bookings.GetBooking(GET, metadata=VIEWER, timeout=0.3))
+    error = await failure(on.bookings.GetBooking(GET, metadata=VIEWER, timeout=0.8))
     assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert details(error)[0].reason == "DEADLINE_EXCEEDED", "the server's answer, and not only the client's own clock"
     async with asyncio.timeout(2):
         await bookings.ended.wait()
         while not lines(log):
@@ -99,6 +100,28 @@ async def test_the_methods_deadline_ends_a_call_whose_caller_would_wait(
     assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     assert details(error)[0].reason == "DEADLINE_EXCEEDED"
     assert bookings.ended.is_set()
+
+
+async def test_a_process_that_cannot_use_its_database_refuses_at_once(on: Stage, bookings: Bookings) -> None:
+    on.calls.unready = "the database does not answer"
+    error = await failure(on.bookings.GetBooking(GET, metadata=VIEWER, timeout=20))
+    info, _, retry = details(error)
+    assert (error.code(), info.reason, retry) == (grpc.StatusCode.UNAVAILABLE, "DATABASE_UNAVAILABLE", 1)
+    assert error.details() == "the database does not answer"
+    assert not bookings.calls
+    on.calls.unready = None
+    await on.bookings.GetBooking(GET, metadata=VIEWER, timeout=20)
+
+
+async def test_who_waited_for_a_database_that_froze_is_told_so_before_the_deadline(on: Stage, bookings: Bookings) -> None:
+    bookings.seconds = 30
+    call = asyncio.ensure_future(failure(on.bookings.GetBooking(GET, metadata=VIEWER, timeout=1)))
+    async with asyncio.timeout(5):
+        while not bookings.calls:
+            await asyncio.sleep(0)
+    on.calls.unready = "the database does not answer"
+    error = await call
+    assert (error.code(), details(error)[0].reason) == (grpc.StatusCode.UNAVAILABLE, "DATABASE_UNAVAILABLE")
 
 
 async def test_a_timeout_of_the_handlers_own_is_no_deadline_but_a_bug(on: Stage, bookings: Bookings) -> None:

@@ -16,9 +16,10 @@ from teppan.common.v1 import references_pb2, references_pb2_grpc
 from callers import Kind
 from faults import DeadlineExceeded, PeerUnavailable
 from rpccommon.auth import ServiceToken
-from rpccommon.calls import Calls, call_id, caller, deadline_left
+from rpccommon.calls import Calls
 from rpccommon.client import Peer
 from rpccommon.policies import policies
+from rpccommon.present import call_id, caller, deadline_left
 from rpccommon.server import Server
 from rpccommon.telemetry import Telemetry
 from tests.unit.rpc_stage import SERVICE_KEY, SERVICES, STATION, Stage, bearer, now, ready, stage, user, verifier

@@ -13,7 +13,7 @@ from teppan.bookings.v1 import bookings_pb2
 from teppan.common.v1 import references_pb2
 
 from faults import FeedStale, PeerUnavailable
-from rpccommon import calls
+from rpccommon import present
 from rpccommon.references import Answer, Checker, ReferencesServicer
 from tests.unit.rpc_stage import STATION, Stage, now, stage
 
@@ -165,7 +165,7 @@ async def test_who_is_cancelled_cancels_nobody_else(checker: Checker, source: So
 
 async def test_the_deadline_of_the_first_is_not_that_of_the_others(checker: Checker, source: Source) -> None:
     async def hurried() -> Sequence[Answer]:
-        calls._present.set(calls.Call(method="/a/b", call_id="c1", deadline=0.0))  # a call whose time is over
+        present.present.set(present.Call(method="/a/b", call_id="c1", deadline=0.0))  # a call whose time is over
         return await checker.check(STATIONS, ids(1))
 
     async def patient() -> Sequence[Answer]:
