@@ -13,6 +13,8 @@ import pytest
 from local.database import Server
 from local.postgres import Postgres, data_folder, private_folder
 
+pytest_plugins = ("tests.deployed",)
+
 TEMPLATE = f"teppan_template_{os.getpid()}"
 
 

@@ -13,7 +13,7 @@ from local import stack
 from local.database import ROOT, SERVICES
 from local.stack import Stack
 from local.supervise import Program
-from tests.e2e.deployment import eventually
+from tests.deployed import eventually
 
 SECONDS = 60.0
 

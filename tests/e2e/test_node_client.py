@@ -15,7 +15,7 @@ from demo import listing
 from demo.calls import Backend
 
 from local.database import ROOT
-from tests.e2e.deployment import Deployment
+from tests.deployed import Deployment
 
 OLDEST_NODE = (18, 3)
 INSTALL_SECONDS = 150.0

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from local.database import ROOT
-from tests.e2e.deployment import Deployment
+from tests.deployed import Deployment
 
 SECONDS = 240.0
 SCRIPT = """

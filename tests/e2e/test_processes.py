@@ -9,7 +9,7 @@ from demo.scene import Scene, booking, day
 from teppan.bookings.v1 import bookings_pb2
 from teppan.payments.v1 import payments_pb2
 
-from tests.e2e.deployment import Deployment, eventually
+from tests.deployed import Deployment, eventually
 
 LOAD = 300
 PAID_EACH = 5

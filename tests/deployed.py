@@ -1,0 +1,147 @@
+"""The stack that tests call from outside, as people run it.
+
+Embedded (`make up`), or with TEPPAN_STACK=compose in containers (`make test-compose`).
+"""
+
+import asyncio
+import os
+import shutil
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+from demo import scene
+from demo.calls import Backend
+from demo.scene import Scene
+
+from compose.stack import Composed, engine
+from local import admin, stack
+from local.database import SERVICES
+from local.postgres import data_folder
+from local.stack import Stack
+
+SECONDS = 60.0
+ANY_PORTS = dict.fromkeys(SERVICES, stack.ANY_PORT)
+IN_CONTAINERS = os.environ.get("TEPPAN_STACK") == "compose"
+
+
+class Deployment(Protocol):
+    """A stack that runs."""
+
+    @property
+    def described(self) -> Path:
+        """Its `stack.json`."""
+
+    def describe(self) -> Mapping[str, str]:
+        """Logs the administrator in, and says all that clients need; writes it to `described`."""
+
+    async def kill(self, service: str) -> None:
+        """Kills every process of a service, and returns when others run in their place."""
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Processes of this machine, one of each."""
+
+    stack: Stack
+
+    @property
+    def described(self) -> Path:
+        return self.stack.folder / "stack.json"
+
+    def describe(self) -> Mapping[str, str]:
+        return admin.describe(self.stack)
+
+    async def kill(self, service: str) -> None:
+        """Returns when the supervisor has started another."""
+        pid = self.stack.supervisor.status_of(service).pid
+        os.kill(pid, signal.SIGKILL)
+        await eventually(lambda: self.stack.supervisor.status_of(service).pid not in {0, pid})
+
+
+@dataclass(frozen=True)
+class Containers:
+    """Two replicas of each service, behind Envoy."""
+
+    stack: Composed
+
+    @property
+    def described(self) -> Path:
+        return self.stack.folder / "stack.json"
+
+    def describe(self) -> Mapping[str, str]:
+        return self.stack.describe()
+
+    async def kill(self, service: str) -> None:
+        """Starts them again itself: what an engine is told to kill it does not restart."""
+        containers = await asyncio.to_thread(self.stack.containers, service)
+        await asyncio.to_thread(engine, "kill", *containers)
+        await asyncio.to_thread(engine, "start", *containers)
+
+
+async def eventually(condition: Callable[[], object]) -> None:
+    """Returns when the condition holds; fails after a minute."""
+    async with asyncio.timeout(SECONDS):
+        while True:
+            held = condition()
+            if await held if asyncio.iscoroutine(held) else held:
+                return
+            await asyncio.sleep(0.02)
+
+
+# Fixtures ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def embedded(tmp_path_factory: pytest.TempPathFactory, pg: str) -> Iterator[Stack]:
+    """Postgres and three services, supervised, on ports of their own."""
+    fresh = stack.fresh(tmp_path_factory.mktemp("stack"), version=pg, ports=ANY_PORTS, metrics=ANY_PORTS)
+    try:
+        stack.start(fresh, tied=True)
+        yield fresh
+    finally:
+        stack.stop(fresh)
+        shutil.rmtree(data_folder(fresh.folder / "data"), ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def composed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Composed]:
+    """The containers, in a project and on ports of their own; nothing of them stays."""
+    ports = dict(zip(SERVICES, stack.free_ports(len(SERVICES)), strict=True))
+    fresh = Composed(folder=tmp_path_factory.mktemp("compose"), project=f"teppan-test-{os.getpid()}", ports=ports)
+    try:
+        fresh.up(show=False)
+        yield fresh
+    finally:
+        fresh.down(data=True, show=False)
+
+
+@pytest.fixture(scope="session")
+def running(request: pytest.FixtureRequest) -> Deployment:
+    """The one of the two that is tested."""
+    if IN_CONTAINERS:
+        return Containers(request.getfixturevalue("composed"))
+    return Embedded(request.getfixturevalue("embedded"))
+
+
+@pytest.fixture(scope="session")
+def known(running: Deployment) -> Mapping[str, str]:
+    """What clients are told: addresses, the administrator's token, and by what to believe servers."""
+    return running.describe()
+
+
+@pytest.fixture(scope="session")
+async def backend(known: Mapping[str, str]) -> AsyncIterator[Backend]:
+    """Another backend, which calls the stack."""
+    ca = await asyncio.to_thread(Path(known["ca"]).read_bytes) if "ca" in known else None
+    async with Backend({service: known[service] for service in SERVICES}, ca) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+async def cast(known: Mapping[str, str], backend: Backend) -> Scene:
+    """Stations, members, customers."""
+    return await scene.build(backend, known["token"])

@@ -1,0 +1,271 @@
+"""What a channel adds to every call: a deadline, a request_id, and further attempts where they may help."""
+
+import asyncio
+import threading
+from dataclasses import replace
+from typing import Any
+
+import grpc
+import pytest
+from grpc import StatusCode
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from teppan.bookings.v1 import bookings_pb2 as pb
+from teppan.bookings.v1 import bookings_pb2_grpc, slots_pb2, slots_pb2_grpc
+from teppan.client import aio, calls, channel, refusal
+from teppan.client.methods import method_of
+from teppan.identity.v1 import tokens_pb2, tokens_pb2_grpc
+
+from tests.unit.client.drivers import Driver
+from tests.unit.client.fakes import WAIT_SECONDS, Break, Fake, Seen, fail, hold
+
+GET, CREATE = pb.GetBookingRequest(booking_id="b1"), pb.CreateBookingRequest(requests="a window")
+LIST = pb.ListBookingsRequest()
+SEARCH = slots_pb2.SearchAvailabilityRequest()
+AGAIN = [
+    fail(StatusCode.UNAVAILABLE),
+    fail(StatusCode.UNAVAILABLE, "SERVER_STOPPING", 0.05),
+    fail(StatusCode.ABORTED, "LOCK_TIMEOUT", 0.05),
+    fail(StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED", 0.05),
+    fail(StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED"),
+    fail(StatusCode.CANCELLED),
+    fail(StatusCode.INTERNAL),
+    fail(StatusCode.UNKNOWN),
+]
+NEVER = [
+    (StatusCode.INTERNAL, "BUG"), (StatusCode.ABORTED, "ETAG_STALE"), (StatusCode.RESOURCE_EXHAUSTED, ""),
+    (StatusCode.NOT_FOUND, "BOOKING_NOT_FOUND"), (StatusCode.PERMISSION_DENIED, "PERMISSION_DENIED"),
+    (StatusCode.UNAUTHENTICATED, "TOKEN_MISSING"), (StatusCode.UNIMPLEMENTED, ""),
+]  # fmt: skip
+
+
+def bookings(made: Any) -> Any:
+    return bookings_pb2_grpc.BookingsServiceStub(made)
+
+
+def within(seen: Seen, seconds: float) -> bool:
+    """Whether the call's deadline was at most so long; on the wire it has a few digits, and is rounded up."""
+    return seen.seconds_left is not None and seen.seconds_left <= seconds * 1.05
+
+
+async def failure(call: Any) -> grpc.RpcError:
+    with pytest.raises(grpc.RpcError) as caught:
+        await call
+    return caught.value
+
+
+async def test_an_attempt_takes_no_longer_than_its_method(client: Driver, fake: Fake) -> None:
+    stub = bookings(client.channel(fake.address))
+    await client.call(stub.GetBooking, GET)
+    await client.call(stub.CreateBooking, CREATE)
+    await client.call(stub.CreateBooking, CREATE, timeout=500)
+    await client.call(stub.CreateBooking, CREATE, timeout=3)
+    assert [within(seen, bound) for seen, bound in zip(fake.seen, [5, 10, 10, 3], strict=True)] == [True] * 4
+    assert not within(fake.seen[1], 5)
+
+
+async def test_a_method_that_the_contract_does_not_know_has_a_deadline_too_and_one_attempt(client: Driver, fake: Fake) -> None:
+    health: Any = health_pb2_grpc.HealthStub(client.channel(fake.address, patience_seconds=7))
+    fake.plan("Check", fail(StatusCode.UNAVAILABLE))
+    assert (await failure(client.call(health.Check, health_pb2.HealthCheckRequest()))).code() is StatusCode.UNAVAILABLE
+    (seen,) = fake.seen
+    assert within(seen, 7)
+
+
+async def test_a_stream_has_the_deadline_of_its_method_and_a_list_none(client: Driver, fake: Fake) -> None:
+    made = client.channel(fake.address)
+    await client.stream(slots_pb2_grpc.SlotsServiceStub(made).SearchAvailability, SEARCH)
+    await client.stream(bookings(made).ListBookings, LIST)
+    search, listed = fake.seen
+    assert within(search, 30)
+    assert not within(listed, 1e6)
+
+
+@pytest.mark.parametrize("act", AGAIN)
+async def test_what_may_pass_is_tried_again(client: Driver, fake: Fake, act: Any) -> None:
+    fake.plan("GetBooking", act)
+    answer = await client.call(bookings(client.channel(fake.address)).GetBooking, GET)
+    assert answer.booking.booking_id == "b1"
+    assert len(fake.seen) == 2
+
+
+@pytest.mark.parametrize(("code", "reason"), NEVER)
+async def test_what_will_not_pass_is_not_tried_again(client: Driver, fake: Fake, code: StatusCode, reason: str) -> None:
+    fake.plan("GetBooking", fail(code, reason))
+    error = await failure(client.call(bookings(client.channel(fake.address)).GetBooking, GET))
+    assert (error.code(), refusal(error).reason) == (code, reason)
+    assert len(fake.seen) == 1
+
+
+async def test_all_attempts_have_one_request_id_and_two_calls_have_two(client: Driver, fake: Fake) -> None:
+    stub = bookings(client.channel(fake.address))
+    fake.plan("CreateBooking", *AGAIN[1:4])
+    await client.call(stub.CreateBooking, CREATE)
+    await client.call(stub.CreateBooking, CREATE)
+    *first, second = [seen.request.request_id for seen in fake.seen]
+    assert len(first) == 4
+    assert len(set(first)) == 1
+    assert len(first[0]) == len(second) == 36
+    assert second != first[0]
+    assert all(seen.request.requests == "a window" for seen in fake.seen)
+    assert pb.CreateBookingRequest(requests="a window") == CREATE  # the caller's message is as it was
+
+
+async def test_a_request_id_of_the_callers_own_is_kept(client: Driver, fake: Fake) -> None:
+    await client.call(bookings(client.channel(fake.address)).CreateBooking, pb.CreateBookingRequest(request_id="mine"))
+    assert fake.seen[0].request.request_id == "mine"
+
+
+async def test_the_request_of_another_method_is_refused_here(client: Driver, fake: Fake) -> None:
+    stub = bookings(client.channel(fake.address))
+    for call in (client.call(stub.GetBooking, CREATE), client.stream(stub.ListBookings, CREATE)):
+        error = await failure(call)
+        assert error.code() is StatusCode.INVALID_ARGUMENT
+        assert "CreateBookingRequest" in (error.details() or "")
+    assert not fake.seen
+
+
+async def test_when_the_next_attempt_would_pass_the_budget_the_last_error_is_raised_as_it_is(client: Driver, fake: Fake) -> None:
+    acts = [fail(StatusCode.UNAVAILABLE, "FEED_STALE", 0.01)] * 2
+    fake.plan("GetBooking", *acts, fail(StatusCode.UNAVAILABLE, "PEER_UNAVAILABLE", 30))
+    error = await failure(client.call(bookings(client.channel(fake.address)).GetBooking, GET, timeout=20))
+    assert (refusal(error).reason, refusal(error).retry_seconds) == ("PEER_UNAVAILABLE", 30)
+    assert len(fake.seen) == 3
+
+
+@pytest.mark.parametrize("options", [{"timeout": 0.4}, {}])
+async def test_all_attempts_share_one_budget(client: Driver, fake: Fake, options: Any) -> None:
+    fake.plan("GetBooking", *[fail(StatusCode.UNAVAILABLE, "FEED_STALE", 0.01)] * 200)
+    stub = bookings(client.channel(fake.address, patience_seconds=60 if options else 0.4))
+    error = await failure(client.call(stub.GetBooking, GET, **options))
+    assert error.code() in {StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED}  # the last attempt may have had no time
+    assert len(fake.seen) > 1
+    left = [seen.seconds_left or 0 for seen in fake.seen]
+    assert left == sorted(left, reverse=True)
+    assert within(fake.seen[0], 0.4)
+
+
+async def test_an_attempt_that_hangs_is_given_up_for_another(client: Driver, fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    quick = replace(method_of("/teppan.bookings.v1.BookingsService/GetBooking"), deadline_seconds=0.2)
+    monkeypatch.setattr(calls, "method_of", lambda _: quick)
+    monkeypatch.setattr(aio.calls, "method_of", lambda _: quick)
+    fake.plan("GetBooking", hold)
+    await client.call(bookings(client.channel(fake.address)).GetBooking, GET)
+    assert len(fake.seen) == 2
+
+
+async def test_a_server_that_is_not_there_is_not_waited_for_longer_than_the_budget(client: Driver, fake: Fake) -> None:
+    fake.stop()
+    error = await failure(client.call(bookings(client.channel(fake.address)).GetBooking, GET, timeout=0.5))
+    assert error.code() is StatusCode.UNAVAILABLE
+
+
+async def test_a_login_is_never_sent_twice_by_a_channel(client: Driver, fake: Fake) -> None:
+    fake.plan("Login", fail(StatusCode.UNAVAILABLE, "DATABASE_UNAVAILABLE", 0.01))
+    error = await failure(
+        client.call(tokens_pb2_grpc.TokensServiceStub(client.channel(fake.address)).Login, tokens_pb2.LoginRequest())
+    )
+    assert refusal(error).reason == "DATABASE_UNAVAILABLE"
+    assert len(fake.seen) == 1
+
+
+async def test_a_stream_begins_again_until_its_first_message_and_not_after_it(client: Driver, fake: Fake) -> None:
+    search = slots_pb2_grpc.SlotsServiceStub(client.channel(fake.address)).SearchAvailability
+    fake.plan("SearchAvailability", Break(0, fail(StatusCode.CANCELLED)), Break(0, fail(StatusCode.UNAVAILABLE)))
+    assert [message.station_id for message in await client.stream(search, SEARCH)] == ["0", "1"]
+    assert len(fake.seen) == 3
+    fake.plan("SearchAvailability", Break(1, fail(StatusCode.UNAVAILABLE)))
+    assert (await failure(client.stream(search, SEARCH))).code() is StatusCode.UNAVAILABLE
+    assert len(fake.seen) == 4
+
+
+# The caller's own end of a call ---------------------------------------------------------------------------------------
+
+
+async def counted(what: threading.Semaphore) -> None:
+    assert await asyncio.to_thread(what.acquire, timeout=WAIT_SECONDS)
+
+
+@pytest.mark.parametrize("by_call", [False, True])
+async def test_a_cancelled_call_ends_and_nothing_follows(fake: Fake, *, by_call: bool) -> None:
+    fake.plan("GetBooking", hold)
+    async with aio.channel(fake.address) as made:
+        call = bookings(made).GetBooking(GET)
+
+        async def wait() -> None:
+            await call
+
+        task = asyncio.create_task(wait())
+        await counted(fake.entered)
+        (call if by_call else task).cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await counted(fake.ended)
+        await bookings(made).GetBooking(GET)
+    assert len(fake.seen) == 2
+
+
+@pytest.mark.parametrize("after", [0, 1])
+async def test_a_cancelled_reader_of_a_stream_ends_it_and_nothing_follows(fake: Fake, after: int) -> None:
+    fake.plan("ListBookings", Break(after, hold))
+    async with aio.channel(fake.address) as made:
+        read: list[Any] = []
+
+        async def reading() -> None:
+            async for message in bookings(made).ListBookings(LIST):
+                read.append(message)  # noqa: PERF401  # one by one, while it is looked at
+
+        task = asyncio.create_task(reading())
+        await counted(fake.entered)
+        while len(read) < after:
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await counted(fake.ended)
+        await bookings(made).GetBooking(GET)
+    assert len(fake.seen) == 2
+
+
+async def test_a_stream_that_is_cancelled_by_its_call_ends_too(fake: Fake) -> None:
+    fake.plan("ListBookings", Break(1, hold))
+    async with aio.channel(fake.address) as made:
+        call = bookings(made).ListBookings(LIST)
+        assert await call.read()
+        call.cancel()
+        await counted(fake.ended)
+        assert await call.code() is StatusCode.CANCELLED
+    assert len(fake.seen) == 1
+
+
+@pytest.mark.parametrize("after", [0, 1])
+async def test_a_stream_that_another_thread_cancels_ends(fake: Fake, after: int) -> None:
+    fake.plan("ListBookings", Break(after, hold))
+    with channel(fake.address) as made:
+        stream = bookings(made).ListBookings(LIST)
+        reading = asyncio.create_task(asyncio.to_thread(list, stream))
+        await counted(fake.entered)
+        stream.cancel()
+        error = await failure(reading)
+        await counted(fake.ended)
+    assert error.code() is StatusCode.CANCELLED
+    assert stream.code() is StatusCode.CANCELLED
+    assert len(fake.seen) == 1
+
+
+async def test_a_closed_channel_ends_its_calls(fake: Fake) -> None:
+    fake.plan("GetBooking", hold)
+    made = channel(fake.address)
+    waiting = asyncio.create_task(asyncio.to_thread(bookings(made).GetBooking, GET))
+    await counted(fake.entered)
+    made.close()
+    assert (await failure(waiting)).code() is StatusCode.CANCELLED
+    assert len(fake.seen) == 1
+
+
+async def test_a_call_that_waits_is_made_in_the_background_too(fake: Fake) -> None:
+    fake.plan("GetBooking", fail(StatusCode.CANCELLED))
+    with channel(fake.address) as made:
+        future = bookings(made).GetBooking.future(GET)
+        assert (await asyncio.to_thread(future.result)).booking.booking_id == "b1"
+        answer, call = bookings(made).GetBooking.with_call(GET)
+        assert (answer.booking.booking_id, call.code()) == ("b1", StatusCode.OK)

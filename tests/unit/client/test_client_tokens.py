@@ -1,0 +1,220 @@
+"""A channel's token goes with every call that needs one, is good, and is asked for as rarely as that allows."""
+
+import asyncio
+import math
+import threading
+from typing import Any
+
+import grpc
+import pytest
+from grpc import StatusCode
+from teppan.bookings.v1 import bookings_pb2 as pb
+from teppan.bookings.v1 import bookings_pb2_grpc
+from teppan.client import refusal
+from teppan.client.refusals import CallFailed
+from teppan.client.sessions import REFUSED_PAUSE_SECONDS, Session, lifetime_seconds
+from teppan.identity.v1 import tokens_pb2, tokens_pb2_grpc
+
+from tests.unit.client.drivers import Driver
+from tests.unit.client.fakes import WAIT_SECONDS, Break, Fake, fail, hold, jwt
+
+GET, LIST = pb.GetBookingRequest(), pb.ListBookingsRequest()
+REFUSED = fail(StatusCode.UNAUTHENTICATED, "LOGIN_REFUSED")
+DOWN = CallFailed(StatusCode.UNAVAILABLE, "down")
+AT_ONCE = 12
+
+
+def login(client: Driver, fake: Fake) -> Any:
+    return client.api.Login(client.channel(fake.address), email="ann@example.com", password="right")  # noqa: S106  # of a fake
+
+
+def bookings(client: Driver, fake: Fake, token: Any) -> Any:
+    return bookings_pb2_grpc.BookingsServiceStub(client.channel(fake.address, token=token))
+
+
+def tokens(fake: Fake, method: str = "GetBooking") -> list[Any]:
+    return [seen.metadata.get("authorization") for seen in fake.calls(method)]
+
+
+async def failure(call: Any) -> grpc.RpcError:
+    with pytest.raises(grpc.RpcError) as caught:
+        await call
+    return caught.value
+
+
+async def test_a_token_that_is_given_goes_with_calls_and_streams(client: Driver, fake: Fake) -> None:
+    stub = bookings(client, fake, "mine")
+    await client.call(stub.GetBooking, GET)
+    await client.stream(stub.ListBookings, LIST)
+    assert [seen.metadata.get("authorization") for seen in fake.seen] == ["Bearer mine"] * 2
+
+
+async def test_no_token_goes_where_none_is_needed(client: Driver, fake: Fake) -> None:
+    stub = tokens_pb2_grpc.TokensServiceStub(client.channel(fake.address, token=login(client, fake)))
+    await client.call(stub.GetKeys, tokens_pb2.GetKeysRequest())
+    assert tokens(fake, "GetKeys") == [None]
+    assert not fake.calls("Login")
+    await client.call(bookings_pb2_grpc.BookingsServiceStub(client.channel(fake.address)).GetBooking, GET)
+    assert tokens(fake) == [None]
+
+
+async def test_a_login_is_made_when_it_is_needed_and_kept(client: Driver, fake: Fake) -> None:
+    stub = bookings(client, fake, login(client, fake))
+    assert not fake.seen
+    for _ in range(3):
+        await client.call(stub.GetBooking, GET)
+    await client.stream(stub.ListBookings, LIST)
+    assert tokens(fake) == [f"Bearer {jwt(1)}"] * 3
+    assert tokens(fake, "ListBookings") == [f"Bearer {jwt(1)}"]
+    (asked,) = fake.calls("Login")
+    assert (asked.request.email, asked.request.password) == ("ann@example.com", "right")
+
+
+async def test_of_many_calls_at_once_one_logs_in(client: Driver, fake: Fake) -> None:
+    stub = bookings(client, fake, login(client, fake))
+    await asyncio.gather(*(client.call(stub.GetBooking, GET) for _ in range(AT_ONCE)))
+    assert fake.logins == 1
+    fake.refused.add(jwt(1))
+    await asyncio.gather(*(client.call(stub.GetBooking, GET) for _ in range(AT_ONCE)))
+    assert fake.logins == 2
+    assert tokens(fake)[-1] == f"Bearer {jwt(2)}"
+
+
+@pytest.mark.parametrize("reason", ["TOKEN_EXPIRED", "TOKEN_INVALID"])
+@pytest.mark.parametrize("method", ["GetBooking", "CreateBooking", "ListBookings"])
+async def test_a_refused_token_is_replaced_and_the_call_made_once_more(
+    client: Driver, fake: Fake, reason: str, method: str
+) -> None:
+    stub = bookings(client, fake, login(client, fake))
+    act = fail(StatusCode.UNAUTHENTICATED, reason)
+    fake.plan(method, Break(0, act) if method == "ListBookings" else act)
+    if method == "ListBookings":
+        assert await client.stream(stub.ListBookings, LIST)
+    else:
+        await client.call(getattr(stub, method), GET if method == "GetBooking" else pb.CreateBookingRequest())
+    assert tokens(fake, method) == [f"Bearer {jwt(1)}", f"Bearer {jwt(2)}"]
+
+
+async def test_a_call_whose_new_token_is_refused_too_is_not_made_a_third_time(client: Driver, fake: Fake) -> None:
+    fake.plan("GetBooking", *[fail(StatusCode.UNAUTHENTICATED, "TOKEN_EXPIRED")] * 3)
+    error = await failure(client.call(bookings(client, fake, login(client, fake)).GetBooking, GET))
+    assert refusal(error).reason == "TOKEN_EXPIRED"
+    assert len(fake.calls("GetBooking")) == 2
+
+
+async def test_a_token_that_is_given_cannot_be_replaced(client: Driver, fake: Fake) -> None:
+    fake.refused.add("mine")
+    assert refusal(await failure(client.call(bookings(client, fake, "mine").GetBooking, GET))).reason == "TOKEN_EXPIRED"
+    assert len(fake.seen) == 1
+
+
+async def test_a_call_keeps_an_authorization_of_its_own(client: Driver, fake: Fake) -> None:
+    stub, own = bookings(client, fake, login(client, fake)), (("authorization", "Bearer own"), ("x-other", "1"))
+    await client.call(stub.GetBooking, GET, metadata=own)
+    fake.refused.add("own")
+    assert refusal(await failure(client.call(stub.GetBooking, GET, metadata=own))).reason == "TOKEN_EXPIRED"
+    assert tokens(fake) == ["Bearer own"] * 2
+    assert fake.seen[0].metadata["x-other"] == "1"
+    assert not fake.calls("Login")
+    await client.call(stub.GetBooking, GET, metadata=(("x-other", "1"),))
+    assert (tokens(fake)[-1], fake.seen[-1].metadata["x-other"]) == (f"Bearer {jwt(1)}", "1")
+
+
+async def test_a_refused_login_fails_the_call_and_is_not_tried_again_soon(client: Driver, fake: Fake) -> None:
+    fake.plan("Login", REFUSED, REFUSED)
+    stub = bookings(client, fake, login(client, fake))
+    for _ in range(3):
+        assert refusal(await failure(client.call(stub.GetBooking, GET))).reason == "LOGIN_REFUSED"
+    assert refusal(await failure(client.stream(stub.ListBookings, LIST))).reason == "LOGIN_REFUSED"
+    assert [seen.method for seen in fake.seen] == ["Login"]
+
+
+async def test_a_login_that_got_no_answer_is_tried_again(client: Driver, fake: Fake) -> None:
+    busy = fail(StatusCode.RESOURCE_EXHAUSTED, "LOGIN_BUSY", 0.01)
+    fake.plan("Login", fail(StatusCode.UNAVAILABLE), busy, fail(StatusCode.CANCELLED))
+    await client.call(bookings(client, fake, login(client, fake)).GetBooking, GET)
+    assert len(fake.calls("Login")) == 4
+
+
+async def test_a_login_takes_no_longer_than_the_call_has(client: Driver, fake: Fake) -> None:
+    source = login(client, fake)
+    fake.plan("Login", hold, hold)
+    first = asyncio.create_task(client.call(bookings(client, fake, source).GetBooking, GET, timeout=1))
+    assert await asyncio.to_thread(fake.entered.acquire, timeout=WAIT_SECONDS)
+    waiting = await failure(client.call(bookings(client, fake, source).GetBooking, GET, timeout=0.1))
+    assert waiting.code() is StatusCode.DEADLINE_EXCEEDED
+    assert "no token" in (waiting.details() or "")
+    assert not first.done()
+    assert (await failure(first)).code() is StatusCode.DEADLINE_EXCEEDED
+    assert len(fake.calls("Login")) == 1
+    assert not fake.calls("GetBooking")
+
+
+async def test_a_token_that_is_about_to_expire_is_renewed_before(client: Driver, fake: Fake) -> None:
+    source = login(client, fake)
+    fake.lifetime = 0
+    assert [await client.get(source), await client.get(source)] == [jwt(1, 0), jwt(2, 0)]
+
+
+async def test_where_identity_is_down_the_old_token_goes_on_as_long_as_it_holds(client: Driver, fake: Fake) -> None:
+    source = login(client, fake)
+    first = await client.get(source)
+    source._session.renew_time = 0  # as if most of its life were over
+    fake.plan("Login", fail(StatusCode.UNAVAILABLE), fail(StatusCode.UNAVAILABLE))
+    assert [await client.get(source) for _ in range(3)] == [first] * 3
+    assert len(fake.calls("Login")) == 2  # and not with every call
+    source._session.end_time = 0
+    assert await client.get(source) == jwt(2)
+
+
+async def test_while_a_token_is_renewed_the_others_go_on_with_the_old_one(client: Driver, fake: Fake) -> None:
+    source = login(client, fake)
+    first = await client.get(source)
+    assert await asyncio.to_thread(fake.entered.acquire, timeout=WAIT_SECONDS)
+    source._session.renew_time = 0
+    gate = threading.Event()
+    fake.plan("Login", lambda context: gate.wait(WAIT_SECONDS))
+    renewing = asyncio.create_task(client.get(source))
+    assert await asyncio.to_thread(fake.entered.acquire, timeout=WAIT_SECONDS)
+    assert await client.get(source, timeout=0.05) == first
+    assert not renewing.done()
+    gate.set()
+    assert await renewing == jwt(2)
+
+
+def test_a_lifetime_is_what_the_token_says_whatever_the_clock_says() -> None:
+    assert lifetime_seconds(jwt(1, 900)) == 900
+    for opaque in ("", "opaque", "a.b.c", "e30.e30.x", "e30.W10.x"):
+        assert lifetime_seconds(opaque) == math.inf
+
+
+def test_a_session_is_renewed_at_four_fifths_and_over_at_the_end() -> None:
+    session = Session()
+    assert (session.fresh(0), session.spare(0)) == ("", "")
+    session.took(jwt(1, 1000), 50)
+    at = {now: (bool(session.fresh(now)), bool(session.spare(now))) for now in (50, 849, 850, 1049, 1050)}
+    assert at == {50: (True, True), 849: (True, True), 850: (False, True), 1049: (False, True), 1050: (False, False)}
+    session.failed(DOWN, 850)
+    assert (bool(session.fresh(854)), bool(session.fresh(855))) == (True, False)
+    session.failed(DOWN, 1049)
+    assert not session.fresh(1050)  # no failure makes it last longer
+
+
+def test_a_session_drops_the_refused_token_and_no_newer_one() -> None:
+    session = Session()
+    session.took(jwt(2), 0)
+    session.drop(jwt(1))
+    assert session.fresh(1) == jwt(2)
+    session.drop(jwt(2))
+    assert (session.fresh(1), session.spare(1)) == ("", "")
+
+
+def test_a_refused_login_is_asked_for_again_after_a_while() -> None:
+    session, error = Session(), CallFailed(StatusCode.UNAUTHENTICATED, "wrong")
+    session.failed(error, 0)
+    with pytest.raises(CallFailed, match="wrong"):
+        session.attempts(10, REFUSED_PAUSE_SECONDS - 1)
+    assert session.attempts(10, REFUSED_PAUSE_SECONDS).timeout(REFUSED_PAUSE_SECONDS) == 10
+    session.failed(error, REFUSED_PAUSE_SECONDS)
+    session.took(jwt(1), REFUSED_PAUSE_SECONDS)
+    assert session.attempts(10, REFUSED_PAUSE_SECONDS + 1)
