@@ -30,9 +30,10 @@ from rpccommon.telemetry import Measures, Telemetry
 READER_PATIENCE_SECONDS = 60.0
 MESSAGE_SECONDS = 10.0
 """How long a stream may take for its next message: a page takes milliseconds, a feed says something every 2 s."""
-DEADLINE_MARGIN_SECONDS = 0.1
+DEADLINE_MARGIN_SECONDS = 0.5
 DEADLINE_MARGIN_SHARE = 0.1
-"""What is kept of a caller's deadline, so that our answer is there before the caller gives up, and says why."""
+"""What is kept of a caller's deadline, so that our answer is there before the caller gives up, and says why. What runs may need
+a moment to be ended: `dbcommon.tenancy.CLOSE_SECONDS`."""
 DEADLINE_SLACK_SECONDS = 0.05
 """Who sets a deadline also cancels by it, a moment before or after."""
 TENANTS_LOGGED = 3

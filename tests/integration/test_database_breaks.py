@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import os
+import signal
 from collections.abc import AsyncIterator
 from uuid import UUID
 
@@ -178,3 +180,34 @@ async def states(platform: Database) -> dict[UUID, Known]:
     async with platform.transaction(read_only=True) as tx:
         rows = await tx.execute(text("SELECT id, state FROM bookings.known_stations"))
         return {row.id: Known(row.state) for row in rows}
+
+
+@pytest.mark.parametrize("kind", ["transaction", "read"])
+async def test_who_is_cancelled_does_not_wait_for_a_backend_that_froze(server: Server, database: str, kind: str) -> None:
+    if os.environ.get("TEPPAN_DATABASE_URL"):
+        pytest.skip("the server's processes are not ours to stop")
+    app = Database(server.url(database, "bookings_app"), pool_size=1)
+    async with app.transaction() as tx:
+        pid = int((await tx.execute(text("SELECT pg_backend_pid()"))).scalar_one())
+
+    async def ask() -> None:
+        if kind == "transaction":
+            async with app.transaction() as tx:
+                await tx.execute(text("SELECT 1"))
+        else:
+            async with app.read(tenant=new_id()) as read:
+                await read.rows(BODY)
+
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        asking = asyncio.create_task(ask())
+        await asyncio.wait({asking}, timeout=0.5)
+        assert not asking.done()
+        asking.cancel()
+        await asyncio.wait({asking}, timeout=1.5)  # closing such a connection takes 2 s
+        assert asking.cancelled()
+        async with asyncio.timeout(10):
+            await ask()  # on another connection
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    await app.close()

@@ -1,0 +1,59 @@
+"""Who is let in: past Envoy only holders of a certificate of the stack's authority, and plaintext nowhere."""
+
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+import trustme
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from compose.stack import Composed, EngineFails, engine
+from local.database import SERVICES
+from tests.compose.inside import address, certified
+
+SERVING = health_pb2.HealthCheckResponse.SERVING
+
+
+def health(target: str, credentials: grpc.ChannelCredentials | None, name: str) -> int:
+    """What a server says of itself; raises RpcError. It is called by its address, and believed in the service's name."""
+    options = [("grpc.ssl_target_name_override", name)]
+    make = grpc.insecure_channel(target) if credentials is None else grpc.secure_channel(target, credentials, options=options)
+    with make as channel:
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        return int(stub.Check(health_pb2.HealthCheckRequest(), timeout=10).status)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_takes_only_certificates_of_its_authority(composed: Composed, tmp_path: Path, service: str) -> None:
+    own, ca = certified(composed, tmp_path), composed.authority.read_bytes()
+    stranger = trustme.CA().issue_cert("test")
+    chain, key = b"".join(blob.bytes() for blob in stranger.cert_chain_pems), stranger.private_key_pem.bytes()
+    for container in composed.containers(service):
+        target = address(composed, service, container)
+        assert health(target, grpc.ssl_channel_credentials(ca, own.key, own.certificate), service) == SERVING
+        for refused in (grpc.ssl_channel_credentials(ca), grpc.ssl_channel_credentials(ca, key, chain), None):
+            with pytest.raises(grpc.RpcError) as refusal:
+                health(target, refused, service)
+            assert refusal.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_clients_believe_envoy_by_the_authority_and_not_without(composed: Composed, service: str) -> None:
+    target = composed.address(service)
+    assert health(target, grpc.ssl_channel_credentials(composed.authority.read_bytes()), "localhost") == SERVING
+    for refused in (grpc.ssl_channel_credentials(trustme.CA().cert_pem.bytes()), None):
+        with pytest.raises(grpc.RpcError) as refusal:
+            health(target, refused, "localhost")
+        assert refusal.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_an_image_does_not_serve_in_plaintext_unless_told_so_by_name(composed: Composed, service: str) -> None:
+    told = {"TEPPAN_LISTEN": "0.0.0.0:50051", "TEPPAN_METRICS_LISTEN": "127.0.0.1:9051"}
+    with pytest.raises(EngineFails, match=r"0\.0\.0\.0:50051 is not on loopback, and would be plaintext"):
+        engine("run", "--rm", *(f"--env={key}={value}" for key, value in told.items()), f"teppan-{service}:dev")
+    told["TEPPAN_PLAINTEXT"] = "allowed"
+    with pytest.raises(EngineFails, match="is not set") as refusal:  # nothing else was given to it
+        engine("run", "--rm", *(f"--env={key}={value}" for key, value in told.items()), f"teppan-{service}:dev")
+    assert "plaintext" not in str(refusal.value).split("does not start")[1]

@@ -1,0 +1,195 @@
+"""What breaks around the services: callers are told so while it lasts, it mends by itself, and nothing is lost or doubled."""
+
+import asyncio
+import random
+import string
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import time
+from typing import Any
+
+import grpc
+from demo.calls import Backend, new_id
+from demo.scene import Scene, booking, day
+from google.rpc import error_details_pb2, status_pb2
+from teppan.bookings.v1 import bookings_pb2, customers_pb2
+from teppan.identity.v1 import stations_pb2, tokens_pb2
+from teppan.payments.v1 import payments_pb2
+
+from compose.stack import Composed, engine
+from tests.compose.inside import sql
+from tests.deployed import eventually
+from tests.e2e.test_processes import deposit
+
+DEADLINE_SECONDS = 10.0
+RECOVERY_SECONDS = 10.0
+STALE_SECONDS = 45.0
+"""A feed that was not heard of for 30 s is stale; and some to notice."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a caller without any retry was told."""
+
+    method: str
+    code: str
+    reason: str
+    retry: bool
+    """Whether it was told when to try again."""
+
+
+async def told(backend: Backend, name: str, request: Any, token: str) -> Told:
+    """Calls once."""
+    try:
+        await backend.method(name)(request, timeout=DEADLINE_SECONDS, metadata=(("authorization", f"Bearer {token}"),))
+    except grpc.aio.AioRpcError as error:
+        status, info, retry = status_pb2.Status(), error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
+        for key, value in error.trailing_metadata() or ():
+            if key == "grpc-status-details-bin":
+                status.ParseFromString(value)
+        found = [detail.Unpack(retry) or detail.Unpack(info) for detail in status.details]
+        return Told(name, error.code().name, info.reason, bool(found) and any(d.Is(retry.DESCRIPTOR) for d in status.details))
+    return Told(name, "OK", "", retry=False)
+
+
+def typed(answers: Sequence[Told], *reasons: str) -> None:
+    """Every failure is UNAVAILABLE, for one of these reasons, and says when to try again."""
+    wrong = [a for a in answers if a.code != "OK" and not (a.code == "UNAVAILABLE" and a.reason in reasons and a.retry)]
+    assert not wrong, wrong
+
+
+async def recovered(*calls: Callable[[], Awaitable[Told]]) -> None:
+    """Returns when all of it works again."""
+    async with asyncio.timeout(RECOVERY_SECONDS):
+        for call in calls:
+            while (await call()).code != "OK":
+                await asyncio.sleep(0.1)
+
+
+@asynccontextmanager
+async def cut(stack: Composed, service: str, network: str) -> AsyncIterator[None]:
+    """Nothing of a service reaches anybody by a network, or is reached."""
+    containers = stack.containers(service)
+    for container in containers:
+        await asyncio.to_thread(engine, "network", "disconnect", f"{stack.project}_{network}", container)
+    try:
+        yield
+    finally:
+        for container in containers:
+            await asyncio.to_thread(engine, "network", "connect", "--alias", service, f"{stack.project}_{network}", container)
+
+
+async def new_station(backend: Backend, token: str) -> str:
+    """A station that bookings has not heard of, perhaps."""
+    request = stations_pb2.CreateStationRequest(
+        request_id=new_id(),
+        code="".join(random.choices(string.ascii_uppercase, k=12)),
+        name="S",
+        time_zone="UTC",
+        currency_code="EUR",
+    )
+    return str((await backend.sure("stations.CreateStation", request, token)).station.station_id)
+
+
+async def test_bookings_that_cannot_reach_identity_serves_what_it_knows_and_says_what_it_cannot(
+    composed: Composed, backend: Backend, cast: Scene
+) -> None:
+    known = iter([booking(cast.places[1], day(70 + n // 4), time(12 + n % 4 * 3), n) for n in range(200)])
+
+    async def make_known() -> Told:
+        return await told(backend, "bookings.CreateBooking", next(known), cast.admin)
+
+    async with cut(composed, "bookings", "identity"):
+        assert (await make_known()).code == "OK", "a known station needs nobody"
+        station = await new_station(backend, cast.admin)
+        unknown = customers_pb2.CreateCustomerRequest(request_id=new_id(), station_id=station, name="Bo", email="bo@example.com")
+
+        async def make_unknown() -> Told:
+            return await told(backend, "customers.CreateCustomer", unknown, cast.admin)
+
+        answers = [await make_unknown() for _ in range(5)]
+        typed(answers, "PEER_UNAVAILABLE")
+        assert all(answer.code == "UNAVAILABLE" for answer in answers)
+        async with asyncio.timeout(STALE_SECONDS):  # it does not decide for ever on what it last heard
+            while (answer := await make_known()).code == "OK":
+                await asyncio.sleep(1)
+        assert answer == Told("bookings.CreateBooking", "UNAVAILABLE", "FEED_STALE", retry=True)
+    await recovered(make_known, make_unknown)
+    for _ in range(20):  # all replicas
+        assert (await make_known()).code == (await make_unknown()).code == "OK"
+    assert sql(composed, f"SELECT count(*) FROM bookings.customers WHERE station_id = '{station}'") == ["1"]
+
+
+async def test_a_database_that_froze_is_told_and_everything_goes_on_when_it_thaws(
+    composed: Composed, backend: Backend, cast: Scene
+) -> None:
+    place, loop = cast.places[2], asyncio.get_running_loop()
+    creates = [booking(place, day(80 + n // 4), time(12 + n % 4 * 3), n) for n in range(40)]
+    made = (await backend.sure("bookings.CreateBooking", creates[0], cast.admin)).booking
+    get = bookings_pb2.GetBookingRequest(station_id=made.station_id, booking_id=made.booking_id)
+    password = composed.password_file.read_text()
+    calls: list[Callable[[], Awaitable[Told]]] = [
+        lambda: told(backend, "bookings.CreateBooking", random.choice(creates), cast.admin),
+        lambda: told(backend, "bookings.GetBooking", get, cast.admin),
+        lambda: told(backend, "payments.CreatePayment", deposit(made), cast.admin),
+        lambda: told(backend, "stations.GetStation", stations_pb2.GetStationRequest(station_id=place.station_id), cast.admin),
+        lambda: told(backend, "tokens.Login", tokens_pb2.LoginRequest(email="admin@teppan.example", password=password), ""),
+    ]
+    answers: list[Told] = []
+    [postgres] = composed.containers("postgres")
+
+    async def caller(call: Callable[[], Awaitable[Told]]) -> None:
+        while loop.time() < until:
+            started = loop.time()
+            answers.append(await call())
+            assert loop.time() - started < DEADLINE_SECONDS + 1
+            await asyncio.sleep(0.2)
+
+    until = loop.time() + 18
+    callers = [asyncio.create_task(caller(call)) for call in calls for _ in range(3)]
+    await eventually(lambda: len(answers) > 20)
+    await asyncio.to_thread(engine, "pause", postgres)
+    try:
+        await asyncio.gather(*callers)
+    finally:
+        await asyncio.to_thread(engine, "unpause", postgres)
+    typed(answers, "DATABASE_UNAVAILABLE", "FEED_STALE", "PEER_UNAVAILABLE")
+    assert len([a for a in answers if a.code == "UNAVAILABLE"]) > 20
+    await recovered(*calls[1:2], *calls[3:])
+    again = [(await backend.sure("bookings.CreateBooking", request, cast.admin)).booking for request in creates]
+    assert len({each.booking_id for each in again}) == len(creates)
+    ids = ", ".join(f"'{request.request_id}'" for request in creates)
+    assert sql(composed, f"SELECT count(*) FROM bookings.requests WHERE request_id IN ({ids})") == [str(len(creates))]
+    asked = f"SELECT count(*) FROM bookings.bookings WHERE station_id = '{place.station_id}' AND start_time >= '{day(80)}' AND start_time < '{day(90)}'"
+    assert sql(composed, asked) == [str(len(creates))]
+
+
+async def test_a_killed_replica_is_hardly_noticed_and_two_are_told(composed: Composed, backend: Backend, cast: Scene) -> None:
+    first, second = composed.containers("payments")
+    made = (await backend.sure("bookings.CreateBooking", booking(cast.main, day(90), time(10), 1), cast.admin)).booking
+    payments: list[payments_pb2.CreatePaymentRequest] = []
+
+    async def pay() -> Told:
+        request = deposit(made)
+        request.amount_minor = 1
+        payments.append(request)
+        return await told(backend, "payments.CreatePayment", request, cast.admin)
+
+    async def kill_and_pay(container: str) -> list[Told]:
+        paying = [asyncio.create_task(pay()) for _ in range(30)]
+        await asyncio.to_thread(engine, "kill", container)
+        return [*await asyncio.gather(*paying), *[await pay() for _ in range(20)]]
+
+    answers = await kill_and_pay(first)
+    typed(answers, "PEER_UNAVAILABLE")
+    assert all(answer.code == "OK" for answer in answers[-20:]), "the other one takes all"
+    answers = await kill_and_pay(second)
+    typed(answers, "PEER_UNAVAILABLE")
+    assert all(answer.code == "UNAVAILABLE" for answer in answers[-20:])
+    await asyncio.to_thread(engine, "start", first, second)
+    await recovered(pay)
+    done = [(await backend.sure("payments.CreatePayment", request, cast.admin)).payment.payment_id for request in payments]
+    assert len(set(done)) == len(payments)
+    paid = f"SELECT count(*), sum(amount_minor) FROM payments.payments WHERE booking_id = '{made.booking_id}'"
+    assert sql(composed, paid) == [f"{len(payments)}|{len(payments)}"]

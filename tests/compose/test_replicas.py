@@ -1,0 +1,118 @@
+"""Two replicas of each service share the calls; one of them at a time does the work that must be done once."""
+
+import asyncio
+import random
+import string
+from datetime import time
+from pathlib import Path
+
+import pytest
+from demo.calls import Backend, new_id
+from demo.scene import Scene, booking, customer, day
+from teppan.bookings.v1 import bookings_pb2
+from teppan.identity.v1 import stations_pb2
+
+from compose.stack import Composed, engine
+from local.database import SERVICES
+from tests.compose.inside import certified, inspect, metric, sql
+from tests.deployed import eventually
+from tests.e2e.test_processes import deposit, state_of
+from tls import Tls
+
+CALLS = 200
+STATIONS = 20
+TAKEOVER_SECONDS = 10.0
+LEADERS = (
+    "SELECT a.usename, host(a.client_addr) FROM pg_locks l JOIN pg_stat_activity a USING (pid) "
+    "WHERE l.locktype = 'advisory' AND l.granted AND a.usename LIKE '%_platform'"
+)
+
+
+def leader(stack: Composed, service: str) -> str:
+    """The container that works for a service's schema; empty where there is none."""
+    addresses = {
+        inspect(container)["NetworkSettings"]["Networks"][f"{stack.project}_{service}-database"]["IPAddress"]: container
+        for container in stack.containers(service)
+    }
+    found = [line.split("|")[1] for line in sql(stack, LEADERS) if line.startswith(f"{service}_platform|")]
+    assert len(found) <= 1, f"more than one works for {service}"
+    return addresses.get(found[0], "") if found else ""
+
+
+def calls(stack: Composed, service: str, own: Tls, method: str) -> list[float]:
+    """How many calls of a method each replica has ended."""
+    return [metric(stack, service, container, own, "rpc_calls_total", method=method) for container in stack.containers(service)]
+
+
+async def test_envoy_shares_calls_among_replicas(composed: Composed, backend: Backend, cast: Scene, tmp_path: Path) -> None:
+    own, method = certified(composed, tmp_path), "/teppan.bookings.v1.BookingsService/GetBooking"
+    made = (await backend.sure("bookings.CreateBooking", booking(cast.main, day(60), time(10), 1), cast.admin)).booking
+    before = await asyncio.to_thread(calls, composed, "bookings", own, method)
+    request = bookings_pb2.GetBookingRequest(station_id=made.station_id, booking_id=made.booking_id)
+    await asyncio.gather(*(backend.sure("bookings.GetBooking", request, cast.admin) for _ in range(CALLS)))
+    after = await asyncio.to_thread(calls, composed, "bookings", own, method)
+    shares = [now - then for now, then in zip(after, before, strict=True)]
+    assert sum(shares) >= CALLS
+    assert min(shares) > CALLS / 5, shares
+
+
+async def test_services_share_their_questions_among_replicas(
+    composed: Composed, backend: Backend, cast: Scene, tmp_path: Path
+) -> None:
+    """What a service asks another goes past Envoy: its own client knows both replicas."""
+    own, method = certified(composed, tmp_path), "/teppan.common.v1.ReferencesService/CheckReferences"
+    before = await asyncio.to_thread(calls, composed, "identity", own, method)
+
+    async def new_station() -> None:
+        request = stations_pb2.CreateStationRequest(
+            request_id=new_id(),
+            code="".join(random.choices(string.ascii_uppercase, k=12)),
+            name="S",
+            time_zone="UTC",
+            currency_code="EUR",
+        )
+        station = (await backend.sure("stations.CreateStation", request, cast.admin)).station
+        await customer(backend, cast.admin, station.station_id, 0)  # bookings has not heard of the station, perhaps, and asks
+
+    async def both_were_asked() -> bool:
+        await asyncio.gather(*(new_station() for _ in range(STATIONS)))
+        after = await asyncio.to_thread(calls, composed, "identity", own, method)
+        return all(now > then for now, then in zip(after, before, strict=True))
+
+    await eventually(both_were_asked)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_one_replica_works_for_a_schema_and_another_takes_over_when_it_dies(
+    composed: Composed, backend: Backend, cast: Scene, service: str
+) -> None:
+    first = ""
+
+    def elected() -> str:
+        nonlocal first
+        first = leader(composed, service)
+        return first
+
+    await eventually(lambda: asyncio.to_thread(elected))
+    await asyncio.to_thread(engine, "kill", first)
+    try:
+        async with asyncio.timeout(TAKEOVER_SECONDS):
+            while await asyncio.to_thread(leader, composed, service) in {"", first}:
+                await asyncio.sleep(0.1)
+        made = (await backend.sure("bookings.CreateBooking", booking(cast.main, day(61), time(10), 1), cast.admin)).booking
+        await backend.sure("payments.CreatePayment", deposit(made), cast.admin)
+
+        async def confirmed() -> bool:
+            state = await state_of(backend, cast.admin, made.station_id, made.booking_id)
+            return state == bookings_pb2.BOOKING_STATE_CONFIRMED
+
+        async with asyncio.timeout(TAKEOVER_SECONDS):
+            await eventually(confirmed)
+    finally:
+        await asyncio.to_thread(engine, "start", first)
+        await eventually(lambda: asyncio.to_thread(healthy, first))
+
+
+def healthy(container: str) -> bool:
+    """Whether the engine says so."""
+    return bool(inspect(container)["State"]["Health"]["Status"] == "healthy")
