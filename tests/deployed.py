@@ -41,6 +41,9 @@ class Deployment(Protocol):
     async def kill(self, service: str) -> None:
         """Kills every process of a service, and returns when others run in their place."""
 
+    async def restart(self, service: str) -> None:
+        """Restarts every process of a service, one after the other, as an operator would; returns when all serve."""
+
 
 @dataclass(frozen=True)
 class Embedded:
@@ -60,6 +63,11 @@ class Embedded:
         pid = self.stack.supervisor.status_of(service).pid
         os.kill(pid, signal.SIGKILL)
         await eventually(lambda: self.stack.supervisor.status_of(service).pid not in {0, pid})
+
+    async def restart(self, service: str) -> None:
+        await asyncio.to_thread(self.stack.supervisor.halt, service)
+        await asyncio.to_thread(self.stack.supervisor.run, service)
+        await stack.serving(self.stack)
 
 
 @dataclass(frozen=True)
@@ -81,6 +89,16 @@ class Containers:
         await asyncio.to_thread(engine, "kill", *containers)
         await asyncio.to_thread(engine, "start", *containers)
 
+    async def restart(self, service: str) -> None:
+        for container in await asyncio.to_thread(self.stack.containers, service):
+            await asyncio.to_thread(engine, "restart", "--time=30", container)
+            await eventually(lambda container=container: asyncio.to_thread(healthy, container))  # type: ignore[misc]  # bound here
+
+
+def healthy(container: str) -> bool:
+    """Whether the engine says so."""
+    return engine("inspect", "--format={{.State.Health.Status}}", container).strip() == "healthy"
+
 
 async def eventually(condition: Callable[[], object]) -> None:
     """Returns when the condition holds; fails after a minute."""
@@ -93,6 +111,14 @@ async def eventually(condition: Callable[[], object]) -> None:
 
 
 # Fixtures ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tell(pytestconfig: pytest.Config) -> Callable[[str], None]:
+    """Says a figure among the results, passed or not."""
+    reporter = pytestconfig.pluginmanager.get_plugin("terminalreporter")
+    assert reporter is not None
+    return lambda line: reporter.write_line(f"\n{line}")
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,7 @@ from rpccommon.auth import Verifier, permit
 from rpccommon.policies import OUTSIDE
 from rpccommon.present import Call, present
 from rpccommon.shape import tenants_of, validate
-from rpccommon.status import DETAILS_KEY, status_of, status_of_bug
+from rpccommon.status import DETAILS_KEY, retry_seconds, status_of, status_of_bug
 from rpccommon.telemetry import Measures, Telemetry
 
 READER_PATIENCE_SECONDS = 60.0
@@ -38,6 +38,7 @@ DEADLINE_SLACK_SECONDS = 0.05
 """Who sets a deadline also cancels by it, a moment before or after."""
 TENANTS_LOGGED = 3
 CALL_ID_KEY = "x-call-id"
+PUSHBACK_KEY = "grpc-retry-pushback-ms"
 CALL_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 CODES = {int(code.value[0]): code for code in grpc.StatusCode}
 
@@ -230,5 +231,7 @@ def _call_id(context: Context) -> str:
 
 
 async def _abort(context: Context, call: Call, status: status_pb2.Status) -> None:
-    metadata = ((CALL_ID_KEY, call.call_id), (DETAILS_KEY, status.SerializeToString()))
-    await context.abort(CODES[status.code], status.message, metadata)
+    metadata = [(CALL_ID_KEY, call.call_id), (DETAILS_KEY, status.SerializeToString())]
+    if (seconds := retry_seconds(status)) is not None:  # what RetryInfo says, to the clients that retry by a service config
+        metadata.append((PUSHBACK_KEY, str(int(seconds * 1000))))
+    await context.abort(CODES[status.code], status.message, tuple(metadata))

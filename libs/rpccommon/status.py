@@ -43,6 +43,12 @@ def status_of_bug(*, service: str, call_id: str) -> status_pb2.Status:
     return status
 
 
+def retry_seconds(status: status_pb2.Status) -> float | None:
+    """When to try again, where that is said."""
+    retry = error_details_pb2.RetryInfo()
+    return next((retry.retry_delay.ToTimedelta().total_seconds() for detail in status.details if detail.Unpack(retry)), None)
+
+
 def fault_of(error: grpc.aio.AioRpcError, *, peer: str) -> Fault:
     """What a peer's failure means to the one who asked it: PeerUnavailable, or what the peer refused."""
     if error.code() in PEER_FAILS:

@@ -3,7 +3,7 @@
 import json
 import re
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -83,13 +83,11 @@ def test_containers_run_without_root_without_capabilities_on_a_read_only_root(co
         assert inspect(container)["HostConfig"]["ReadonlyRootfs"] is True
 
 
-def test_the_sizes_of_the_images_are_told(composed: Composed, pytestconfig: pytest.Config) -> None:
+def test_the_sizes_of_the_images_are_told(composed: Composed, tell: Callable[[str], None]) -> None:
     base = size("python:3.13-slim-trixie")
     told = [f"{image(service)} {size(image(service)) / 1e6:.0f} MB" for service in SERVICES]
     assert all(size(image(service)) > base for service in SERVICES)
-    reporter = pytestconfig.pluginmanager.get_plugin("terminalreporter")
-    assert reporter is not None
-    reporter.write_line(f"\nimages: {', '.join(told)}; of each {base / 1e6:.0f} MB are python:3.13-slim-trixie")
+    tell(f"images: {', '.join(told)}; of each {base / 1e6:.0f} MB are python:3.13-slim-trixie")
 
 
 def members(path: Path) -> Iterator[tarfile.TarInfo]:

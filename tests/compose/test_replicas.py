@@ -15,7 +15,7 @@ from teppan.identity.v1 import stations_pb2
 from compose.stack import Composed, engine
 from local.database import SERVICES
 from tests.compose.inside import certified, inspect, metric, sql
-from tests.deployed import eventually
+from tests.deployed import eventually, healthy
 from tests.e2e.test_processes import deposit, state_of
 from tls import Tls
 
@@ -111,8 +111,3 @@ async def test_one_replica_works_for_a_schema_and_another_takes_over_when_it_die
     finally:
         await asyncio.to_thread(engine, "start", first)
         await eventually(lambda: asyncio.to_thread(healthy, first))
-
-
-def healthy(container: str) -> bool:
-    """Whether the engine says so."""
-    return bool(inspect(container)["State"]["Health"]["Status"] == "healthy")

@@ -108,6 +108,7 @@ async def test_a_process_that_cannot_use_its_database_refuses_at_once(on: Stage,
     info, _, retry = details(error)
     assert (error.code(), info.reason, retry) == (grpc.StatusCode.UNAVAILABLE, "DATABASE_UNAVAILABLE", 1)
     assert error.details() == "the database does not answer"
+    assert error.trailing_metadata()["grpc-retry-pushback-ms"] == "1000"
     assert not bookings.calls
     on.calls.unready = None
     await on.bookings.GetBooking(GET, metadata=VIEWER, timeout=20)
