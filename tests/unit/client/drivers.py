@@ -1,11 +1,16 @@
 """The client as a test drives it: the sync one in threads, the one of asyncio in the loop; the same calls for both."""
 
 import asyncio
+import threading
 from contextlib import aclosing
 from typing import Any
 
+import grpc
+import pytest
 from teppan import client
 from teppan.client import aio
+
+from tests.unit.client.fakes import WAIT_SECONDS
 
 
 class Sync:
@@ -104,3 +109,15 @@ class Aio:
 
 
 Driver = Sync | Aio
+
+
+async def failure(call: Any) -> grpc.RpcError:
+    """How a call failed; fails where it did not."""
+    with pytest.raises(grpc.RpcError) as caught:
+        await call
+    return caught.value
+
+
+async def counted(what: threading.Semaphore) -> None:
+    """Waits until it has happened once more."""
+    assert await asyncio.to_thread(what.acquire, timeout=WAIT_SECONDS)

@@ -94,7 +94,7 @@ PAGES = -(-ROWS // PAGE_SIZE)
 class Fake:
     """All services at once; its list has ALL, in PAGES pages."""
 
-    def __init__(self, credentials: grpc.ServerCredentials | None = None) -> None:
+    def __init__(self, credentials: grpc.ServerCredentials | None = None, port: int = 0) -> None:
         self.script: dict[str, deque[Any]] = {}
         self.seen: list[Seen] = []
         self.refused: set[str] = set()
@@ -109,7 +109,7 @@ class Fake:
         services: Any = Services(self)  # type: ignore[abstract]  # the methods that no test calls
         services.register(self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self.health, self._server)
-        listen = "127.0.0.1:0"
+        listen = f"127.0.0.1:{port}"
         self.port = self._server.add_secure_port(listen, credentials) if credentials else self._server.add_insecure_port(listen)
         self._server.start()
 

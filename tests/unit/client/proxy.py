@@ -27,6 +27,7 @@ class Proxy:
         self._pairs: set[Pair] = set()
         self._threads: list[threading.Thread] = []
         self.cuts = 0
+        """How many connections were broken here."""
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._start(self._accept)
@@ -42,7 +43,7 @@ class Proxy:
         with self._lock:
             pairs = list(self._pairs)
         for pair in pairs:
-            self._break(pair)
+            self._break(pair, counted=True)
 
     def close(self) -> None:
         """Breaks everything, and ends."""
@@ -80,16 +81,17 @@ class Proxy:
             while data := source.recv(CHUNK_BYTES):
                 sink.sendall(data if left is None else data[:left])
                 if left is not None and (left := left - len(data)) <= 0:
-                    break
-        self._break(pair)
+                    self._break(pair, counted=True)
+                    return
+        self._break(pair, counted=False)  # an end went by itself
 
-    def _break(self, pair: Pair) -> None:
+    def _break(self, pair: Pair, *, counted: bool) -> None:
         """Resets both ends, once."""
         with self._lock:
             if pair not in self._pairs:
                 return
             self._pairs.discard(pair)
-            self.cuts += 1
+            self.cuts += counted
         for end in pair:
             with suppress(OSError):
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)

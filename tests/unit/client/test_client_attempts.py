@@ -1,10 +1,11 @@
 """When a call is made again, and after how long: decided without a server."""
 
 import pytest
+from grpc import StatusCode
 from teppan.bookings.v1 import bookings_pb2, slots_pb2
 from teppan.client.attempts import JITTER_SECONDS_MAX, PAUSE_SECONDS_MAX, Attempts, streaming, transient, unary
 from teppan.client.methods import Method, method_of
-from teppan.client.refusals import Refusal
+from teppan.client.refusals import CallFailed, Refusal
 from teppan.identity.v1 import tokens_pb2
 
 READ = Method(repeatable=True, deadline_seconds=5)
@@ -71,6 +72,15 @@ def test_a_stream_without_a_timeout_is_bounded_by_its_method_only() -> None:
     assert streaming(READ, None, 60, 100).patience(110) == 50
 
 
+def test_an_attempt_that_only_ran_out_of_time_says_less_than_the_failure_before_it() -> None:
+    attempts = unary(READ, None, 60, 0)
+    late, down = CallFailed(StatusCode.DEADLINE_EXCEEDED, "late"), CallFailed(StatusCode.UNAVAILABLE, "down")
+    assert not attempts.again
+    assert [attempts.verdict(error) for error in (late, late)] == [late, late]
+    assert [attempts.verdict(error) for error in (down, late)] == [down, down]
+    assert attempts.again
+
+
 def with_token() -> Attempts:
     attempts = unary(Method(needs_token=True), None, 60, 0)
     attempts.token = "t1"  # noqa: S105  # of this test
@@ -84,6 +94,13 @@ def test_a_refused_token_is_renewed_once_and_only_where_the_client_has_put_it_in
     assert not with_token().renews(Refusal(code="UNAUTHENTICATED", reason="LOGIN_REFUSED"))
     assert not with_token().renews(Refusal(code="PERMISSION_DENIED", reason="TOKEN_EXPIRED"))
     assert not unary(READ, None, 60, 0).renews(EXPIRED)
+
+
+def test_that_a_token_was_refused_is_not_told_where_the_next_attempt_ran_out_of_time() -> None:
+    attempts, late = with_token(), CallFailed(StatusCode.DEADLINE_EXCEEDED, "late")
+    attempts.verdict(CallFailed(StatusCode.UNAUTHENTICATED, "expired"))
+    assert attempts.renews(EXPIRED)
+    assert attempts.verdict(late) is late
 
 
 @pytest.mark.parametrize(

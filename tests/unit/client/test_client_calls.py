@@ -1,22 +1,19 @@
 """What a channel adds to every call: a deadline, a request_id, and further attempts where they may help."""
 
-import asyncio
-import threading
 from dataclasses import replace
 from typing import Any
 
-import grpc
 import pytest
 from grpc import StatusCode
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from teppan.bookings.v1 import bookings_pb2 as pb
 from teppan.bookings.v1 import bookings_pb2_grpc, slots_pb2, slots_pb2_grpc
-from teppan.client import aio, calls, channel, refusal
+from teppan.client import aio, calls, refusal
 from teppan.client.methods import method_of
 from teppan.identity.v1 import tokens_pb2, tokens_pb2_grpc
 
-from tests.unit.client.drivers import Driver
-from tests.unit.client.fakes import WAIT_SECONDS, Break, Fake, Seen, fail, hold
+from tests.unit.client.drivers import Driver, failure
+from tests.unit.client.fakes import Break, Fake, Seen, fail, hold
 
 GET, CREATE = pb.GetBookingRequest(booking_id="b1"), pb.CreateBookingRequest(requests="a window")
 LIST = pb.ListBookingsRequest()
@@ -45,12 +42,6 @@ def bookings(made: Any) -> Any:
 def within(seen: Seen, seconds: float) -> bool:
     """Whether the call's deadline was at most so long; on the wire it has a few digits, and is rounded up."""
     return seen.seconds_left is not None and seen.seconds_left <= seconds * 1.05
-
-
-async def failure(call: Any) -> grpc.RpcError:
-    with pytest.raises(grpc.RpcError) as caught:
-        await call
-    return caught.value
 
 
 async def test_an_attempt_takes_no_longer_than_its_method(client: Driver, fake: Fake) -> None:
@@ -132,16 +123,14 @@ async def test_when_the_next_attempt_would_pass_the_budget_the_last_error_is_rai
     assert len(fake.seen) == 3
 
 
-@pytest.mark.parametrize("options", [{"timeout": 0.4}, {}])
+@pytest.mark.parametrize("options", [{"timeout": 0.8}, {}])
 async def test_all_attempts_share_one_budget(client: Driver, fake: Fake, options: Any) -> None:
     fake.plan("GetBooking", *[fail(StatusCode.UNAVAILABLE, "FEED_STALE", 0.01)] * 200)
-    stub = bookings(client.channel(fake.address, patience_seconds=60 if options else 0.4))
+    stub = bookings(client.channel(fake.address, patience_seconds=60 if options else 0.8))
     error = await failure(client.call(stub.GetBooking, GET, **options))
-    assert error.code() in {StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED}  # the last attempt may have had no time
+    assert refusal(error).reason == "FEED_STALE"  # also where the last attempt had no time for an answer
     assert len(fake.seen) > 1
-    left = [seen.seconds_left or 0 for seen in fake.seen]
-    assert left == sorted(left, reverse=True)
-    assert within(fake.seen[0], 0.4)
+    assert all(within(seen, 0.8) for seen in fake.seen)
 
 
 async def test_an_attempt_that_hangs_is_given_up_for_another(client: Driver, fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,13 +139,14 @@ async def test_an_attempt_that_hangs_is_given_up_for_another(client: Driver, fak
     monkeypatch.setattr(aio.calls, "method_of", lambda _: quick)
     fake.plan("GetBooking", hold)
     await client.call(bookings(client.channel(fake.address)).GetBooking, GET)
-    assert len(fake.seen) == 2
+    assert len(fake.seen) > 1
 
 
 async def test_a_server_that_is_not_there_is_not_waited_for_longer_than_the_budget(client: Driver, fake: Fake) -> None:
     fake.stop()
     error = await failure(client.call(bookings(client.channel(fake.address)).GetBooking, GET, timeout=0.5))
     assert error.code() is StatusCode.UNAVAILABLE
+    assert "refused" in (error.details() or "")
 
 
 async def test_a_login_is_never_sent_twice_by_a_channel(client: Driver, fake: Fake) -> None:
@@ -176,96 +166,3 @@ async def test_a_stream_begins_again_until_its_first_message_and_not_after_it(cl
     fake.plan("SearchAvailability", Break(1, fail(StatusCode.UNAVAILABLE)))
     assert (await failure(client.stream(search, SEARCH))).code() is StatusCode.UNAVAILABLE
     assert len(fake.seen) == 4
-
-
-# The caller's own end of a call ---------------------------------------------------------------------------------------
-
-
-async def counted(what: threading.Semaphore) -> None:
-    assert await asyncio.to_thread(what.acquire, timeout=WAIT_SECONDS)
-
-
-@pytest.mark.parametrize("by_call", [False, True])
-async def test_a_cancelled_call_ends_and_nothing_follows(fake: Fake, *, by_call: bool) -> None:
-    fake.plan("GetBooking", hold)
-    async with aio.channel(fake.address) as made:
-        call = bookings(made).GetBooking(GET)
-
-        async def wait() -> None:
-            await call
-
-        task = asyncio.create_task(wait())
-        await counted(fake.entered)
-        (call if by_call else task).cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        await counted(fake.ended)
-        await bookings(made).GetBooking(GET)
-    assert len(fake.seen) == 2
-
-
-@pytest.mark.parametrize("after", [0, 1])
-async def test_a_cancelled_reader_of_a_stream_ends_it_and_nothing_follows(fake: Fake, after: int) -> None:
-    fake.plan("ListBookings", Break(after, hold))
-    async with aio.channel(fake.address) as made:
-        read: list[Any] = []
-
-        async def reading() -> None:
-            async for message in bookings(made).ListBookings(LIST):
-                read.append(message)  # noqa: PERF401  # one by one, while it is looked at
-
-        task = asyncio.create_task(reading())
-        await counted(fake.entered)
-        while len(read) < after:
-            await asyncio.sleep(0)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        await counted(fake.ended)
-        await bookings(made).GetBooking(GET)
-    assert len(fake.seen) == 2
-
-
-async def test_a_stream_that_is_cancelled_by_its_call_ends_too(fake: Fake) -> None:
-    fake.plan("ListBookings", Break(1, hold))
-    async with aio.channel(fake.address) as made:
-        call = bookings(made).ListBookings(LIST)
-        assert await call.read()
-        call.cancel()
-        await counted(fake.ended)
-        assert await call.code() is StatusCode.CANCELLED
-    assert len(fake.seen) == 1
-
-
-@pytest.mark.parametrize("after", [0, 1])
-async def test_a_stream_that_another_thread_cancels_ends(fake: Fake, after: int) -> None:
-    fake.plan("ListBookings", Break(after, hold))
-    with channel(fake.address) as made:
-        stream = bookings(made).ListBookings(LIST)
-        reading = asyncio.create_task(asyncio.to_thread(list, stream))
-        await counted(fake.entered)
-        stream.cancel()
-        error = await failure(reading)
-        await counted(fake.ended)
-    assert error.code() is StatusCode.CANCELLED
-    assert stream.code() is StatusCode.CANCELLED
-    assert len(fake.seen) == 1
-
-
-async def test_a_closed_channel_ends_its_calls(fake: Fake) -> None:
-    fake.plan("GetBooking", hold)
-    made = channel(fake.address)
-    waiting = asyncio.create_task(asyncio.to_thread(bookings(made).GetBooking, GET))
-    await counted(fake.entered)
-    made.close()
-    assert (await failure(waiting)).code() is StatusCode.CANCELLED
-    assert len(fake.seen) == 1
-
-
-async def test_a_call_that_waits_is_made_in_the_background_too(fake: Fake) -> None:
-    fake.plan("GetBooking", fail(StatusCode.CANCELLED))
-    with channel(fake.address) as made:
-        future = bookings(made).GetBooking.future(GET)
-        assert (await asyncio.to_thread(future.result)).booking.booking_id == "b1"
-        answer, call = bookings(made).GetBooking.with_call(GET)
-        assert (answer.booking.booking_id, call.code()) == ("b1", StatusCode.OK)

@@ -13,7 +13,7 @@ from grpc import StatusCode
 from teppan.bookings.v1 import bookings_pb2 as pb
 from teppan.bookings.v1 import bookings_pb2_grpc
 from teppan.client import Tls, channel
-from teppan.client.connection import Connection, connection
+from teppan.client.connection import Connection, connection_to
 
 from tests.unit.client.drivers import Driver
 from tests.unit.client.fakes import NOT_SERVING, SERVING, WAIT_SECONDS, Fake
@@ -39,15 +39,15 @@ def option(found: Connection, name: str) -> Any:
 
 @pytest.mark.parametrize("address", HERE)
 def test_this_machine_is_reached_in_plaintext(address: str) -> None:
-    assert connection(address, tls=None, plaintext=False).credentials is None
+    assert connection_to(address, tls=None, plaintext=False).credentials is None
 
 
 @pytest.mark.parametrize("address", ELSEWHERE)
 def test_another_machine_is_reached_in_plaintext_only_where_that_is_asked_for(client: Driver, address: str) -> None:
     with pytest.raises(ValueError, match=r"tls=Tls\(...\), or plaintext=True"):
         client.channel(address)
-    assert connection(address, tls=None, plaintext=True).credentials is None
-    assert connection(address, tls=Tls(), plaintext=False).credentials is not None
+    assert connection_to(address, tls=None, plaintext=True).credentials is None
+    assert connection_to(address, tls=Tls(), plaintext=False).credentials is not None
 
 
 def test_one_address_elsewhere_among_several_is_enough_for_a_refusal(client: Driver) -> None:
@@ -70,14 +70,14 @@ def test_no_address_at_all_is_refused() -> None:
 
 
 def test_one_address_is_resolved_by_grpc_and_not_asked_for_its_health() -> None:
-    found = connection("bookings:50052", tls=Tls(), plaintext=False)
+    found = connection_to("bookings:50052", tls=Tls(), plaintext=False)
     assert found.target == "dns:///bookings:50052"
     assert option(found, "grpc.service_config") is None
-    assert connection(["bookings:50052"], tls=Tls(), plaintext=False).target == found.target
+    assert connection_to(["bookings:50052"], tls=Tls(), plaintext=False).target == found.target
 
 
 def test_replicas_take_turns_and_are_asked_for_their_health() -> None:
-    found = connection(["127.0.0.1:1", "127.0.0.2:2"], tls=None, plaintext=False)
+    found = connection_to(["127.0.0.1:1", "127.0.0.2:2"], tls=None, plaintext=False)
     assert found.target == "ipv4:127.0.0.1:1,127.0.0.2:2"
     config = json.loads(option(found, "grpc.service_config"))
     assert config == {"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": ""}}
@@ -92,7 +92,7 @@ def test_replicas_may_have_names_and_both_kinds_of_addresses(monkeypatch: pytest
         return [(socket.AF_INET6 if ":" in ip else socket.AF_INET, 0, 0, "", (ip, int(port))) for ip in known[host]]
 
     def target(*addresses: str) -> str:
-        return connection(addresses, tls=None, plaintext=True).target
+        return connection_to(addresses, tls=None, plaintext=True).target
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     assert target("a:1", "c:2") == "ipv4:10.0.0.1:1,10.0.0.2:1,10.0.0.3:2"
@@ -133,7 +133,7 @@ async def test_a_server_that_is_somebody_else_is_not_spoken_to(client: Driver, c
         for tls in (Tls(ca=trustme.CA().cert_pem.bytes(), server_name="bookings.internal"), Tls(ca=ca.cert_pem.bytes())):
             stub = bookings_pb2_grpc.BookingsServiceStub(client.channel(f"localhost:{fake.port}", tls=tls))
             with pytest.raises(grpc.RpcError) as caught:
-                await client.call(stub.GetBooking, GET, timeout=0.5)
+                await client.call(stub.GetBooking, GET, timeout=0.8)
             assert caught.value.code() is StatusCode.UNAVAILABLE
         assert not fake.seen
         named = Tls(ca=ca.cert_pem.bytes(), server_name="bookings.internal")
@@ -158,8 +158,8 @@ def test_a_certificate_without_its_key_is_refused() -> None:
 
 def test_replicas_of_different_names_need_one_name_for_tls() -> None:
     with pytest.raises(ValueError, match="server_name"):
-        connection(["127.0.0.1:1", "127.0.0.2:1"], tls=Tls(), plaintext=False)
-    named = connection(["127.0.0.1:1", "127.0.0.2:1"], tls=Tls(server_name="bookings.internal"), plaintext=False)
+        connection_to(["127.0.0.1:1", "127.0.0.2:1"], tls=Tls(), plaintext=False)
+    named = connection_to(["127.0.0.1:1", "127.0.0.2:1"], tls=Tls(server_name="bookings.internal"), plaintext=False)
     assert option(named, "grpc.default_authority") == "bookings.internal"
 
 

@@ -5,7 +5,6 @@ import math
 import threading
 from typing import Any
 
-import grpc
 import pytest
 from grpc import StatusCode
 from teppan.bookings.v1 import bookings_pb2 as pb
@@ -15,7 +14,7 @@ from teppan.client.refusals import CallFailed
 from teppan.client.sessions import REFUSED_PAUSE_SECONDS, Session, lifetime_seconds
 from teppan.identity.v1 import tokens_pb2, tokens_pb2_grpc
 
-from tests.unit.client.drivers import Driver
+from tests.unit.client.drivers import Driver, counted, failure
 from tests.unit.client.fakes import WAIT_SECONDS, Break, Fake, fail, hold, jwt
 
 GET, LIST = pb.GetBookingRequest(), pb.ListBookingsRequest()
@@ -34,12 +33,6 @@ def bookings(client: Driver, fake: Fake, token: Any) -> Any:
 
 def tokens(fake: Fake, method: str = "GetBooking") -> list[Any]:
     return [seen.metadata.get("authorization") for seen in fake.calls(method)]
-
-
-async def failure(call: Any) -> grpc.RpcError:
-    with pytest.raises(grpc.RpcError) as caught:
-        await call
-    return caught.value
 
 
 async def test_a_token_that_is_given_goes_with_calls_and_streams(client: Driver, fake: Fake) -> None:
@@ -140,7 +133,7 @@ async def test_a_login_takes_no_longer_than_the_call_has(client: Driver, fake: F
     source = login(client, fake)
     fake.plan("Login", hold, hold)
     first = asyncio.create_task(client.call(bookings(client, fake, source).GetBooking, GET, timeout=1))
-    assert await asyncio.to_thread(fake.entered.acquire, timeout=WAIT_SECONDS)
+    await counted(fake.entered)
     waiting = await failure(client.call(bookings(client, fake, source).GetBooking, GET, timeout=0.1))
     assert waiting.code() is StatusCode.DEADLINE_EXCEEDED
     assert "no token" in (waiting.details() or "")
@@ -170,12 +163,12 @@ async def test_where_identity_is_down_the_old_token_goes_on_as_long_as_it_holds(
 async def test_while_a_token_is_renewed_the_others_go_on_with_the_old_one(client: Driver, fake: Fake) -> None:
     source = login(client, fake)
     first = await client.get(source)
-    assert await asyncio.to_thread(fake.entered.acquire, timeout=WAIT_SECONDS)
+    await counted(fake.entered)
     source._session.renew_time = 0
     gate = threading.Event()
     fake.plan("Login", lambda context: gate.wait(WAIT_SECONDS))
     renewing = asyncio.create_task(client.get(source))
-    assert await asyncio.to_thread(fake.entered.acquire, timeout=WAIT_SECONDS)
+    await counted(fake.entered)
     assert await client.get(source, timeout=0.05) == first
     assert not renewing.done()
     gate.set()

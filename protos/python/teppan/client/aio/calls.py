@@ -1,0 +1,112 @@
+"""What a channel adds to every call: a deadline, a `request_id`, a token, and further attempts."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import grpc
+
+from teppan.client.aio.login import TokenSource
+from teppan.client.attempts import Attempts, streaming, unary
+from teppan.client.calls import AUTHORIZATION
+from teppan.client.methods import Method, method_of
+from teppan.client.refusals import refusal
+
+Continuation = Callable[[grpc.aio.ClientCallDetails, Any], Awaitable[Any]]
+
+
+class Sending:
+    """What unary and streaming calls have in common."""
+
+    def __init__(self, source: TokenSource | None, patience_seconds: float) -> None:
+        self._source = source
+        self.patience_seconds = patience_seconds
+
+    async def details(self, asked: Any, attempts: Attempts) -> grpc.aio.ClientCallDetails:
+        """What the next attempt is sent with. Raises grpc.aio.AioRpcError where there is no token for it."""
+        metadata = list(asked.metadata or ())
+        attempts.token = ""
+        if self._source and attempts.method.needs_token and not any(key == AUTHORIZATION for key, _ in metadata):
+            attempts.token = await self._source.get(attempts.patience(time.monotonic()))
+            metadata.append((AUTHORIZATION, f"Bearer {attempts.token}"))
+        return grpc.aio.ClientCallDetails(
+            method=asked.method,
+            timeout=attempts.timeout(time.monotonic()),
+            metadata=grpc.aio.Metadata(*metadata),
+            credentials=asked.credentials,
+            wait_for_ready=asked.wait_for_ready,
+        )
+
+    async def pause(self, error: grpc.aio.AioRpcError, attempts: Attempts) -> float | None:
+        """How long to wait before the next attempt; None where there is none."""
+        failure = refusal(error)
+        if self._source and attempts.renews(failure):
+            self._source.refuse(attempts.token)
+            return 0.0 if await self._source.get(attempts.patience(time.monotonic())) != attempts.token else None
+        return attempts.pause(failure, time.monotonic())
+
+
+class UnaryCalls(grpc.aio.UnaryUnaryClientInterceptor):
+    """Stands around every call with one answer."""
+
+    def __init__(self, sending: Sending) -> None:
+        self._sending = sending
+
+    async def intercept_unary_unary(self, continuation: Continuation, client_call_details: Any, request: Any) -> Any:
+        """The attempt that was answered. Raises grpc.aio.AioRpcError."""
+        method = _method(client_call_details)
+        request = method.sendable(request)
+        attempts = unary(method, client_call_details.timeout, self._sending.patience_seconds, time.monotonic())
+        while True:
+            call = await continuation(await self._sending.details(client_call_details, attempts), request)
+            try:
+                await call
+            except grpc.aio.AioRpcError as error:
+                verdict = attempts.verdict(error)
+                pause = await self._sending.pause(error, attempts)
+                if pause is None:
+                    raise verdict from None
+            else:
+                return call
+            await asyncio.sleep(pause)
+
+
+class StreamingCalls(grpc.aio.UnaryStreamClientInterceptor):
+    """Stands around every stream: it begins again until its first message is there."""
+
+    def __init__(self, sending: Sending) -> None:
+        self._sending = sending
+
+    async def intercept_unary_stream(self, continuation: Continuation, client_call_details: Any, request: Any) -> Any:
+        """The messages. Raises grpc.aio.AioRpcError."""
+        method = _method(client_call_details)
+        request = method.sendable(request)
+        attempts = streaming(method, client_call_details.timeout, self._sending.patience_seconds, time.monotonic())
+        while True:
+            call = await continuation(await self._sending.details(client_call_details, attempts), request)
+            messages = aiter(call)
+            try:
+                first = await anext(messages, None)
+            except grpc.aio.AioRpcError as error:
+                verdict = attempts.verdict(error)
+                pause = await self._sending.pause(error, attempts)
+                if pause is None:
+                    raise verdict from None
+            else:
+                return _from_first(first, messages)
+            await asyncio.sleep(pause)
+
+
+async def _from_first(first: Any, rest: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    """The messages of a stream of which one was read; None stands for a stream that has none."""
+    if first is None:
+        return
+    yield first
+    async for message in rest:
+        yield message
+
+
+def _method(details: Any) -> Method:
+    path = details.method  # in fact bytes, whatever its type stubs say
+    return method_of(path if isinstance(path, str) else path.decode())

@@ -1,0 +1,77 @@
+"""Lists, whole or by the page, whatever breaks on the way."""
+
+from __future__ import annotations  # grpc's classes are generic in their type stubs only
+
+import asyncio
+import copy
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from typing import TypeVar
+
+import grpc
+
+from teppan.client.attempts import PATIENCE_SECONDS
+from teppan.client.refusals import CallFailed, refusal
+from teppan.client.traversal import INCOMPLETE, ListRequest, Page, Traversal
+
+Request = TypeVar("Request", bound=ListRequest)
+Answer = TypeVar("Answer", bound=Page)
+Metadata = Sequence[tuple[str, str | bytes]]
+
+
+async def pages(
+    method: grpc.aio.UnaryStreamMultiCallable[Request, Answer] | grpc.aio.UnaryUnaryMultiCallable[Request, Answer],
+    request: Request, *, patience_seconds: float = PATIENCE_SECONDS, metadata: Metadata = (),
+) -> AsyncGenerator[Answer, None]:  # fmt: skip
+    """Every page of a list, from the request's `page_token` on: to the last one, or as many as its `page_limit` says.
+
+    A broken stream goes on from its last token, so that no row is missing and none comes twice. Raises grpc.aio.AioRpcError at
+    once for a refusal, and for a break when no page came for `patience_seconds` while one was waited for. Closing it ends the
+    call; who leaves the loop early does that by `contextlib.aclosing`, else the loop does at some time.
+    """
+    traversal = Traversal(request, patience_seconds, time.monotonic())
+    while not traversal.done:
+        try:
+            async with aclosing(_messages(method, traversal, metadata)) as messages:
+                async for message in messages:
+                    traversal.took(message)
+                    yield message
+                    traversal.waits(time.monotonic())
+        except grpc.aio.AioRpcError as error:
+            verdict = traversal.attempts.verdict(error)
+            pause = traversal.pause(refusal(error), time.monotonic())
+            if pause is None:
+                raise verdict from None
+            await asyncio.sleep(pause)
+
+
+async def page(
+    method: grpc.aio.UnaryStreamMultiCallable[Request, Answer] | grpc.aio.UnaryUnaryMultiCallable[Request, Answer],
+    request: Request, *, patience_seconds: float = PATIENCE_SECONDS, metadata: Metadata = (),
+) -> Answer:  # fmt: skip
+    """The one page that the request asks for; its `next_page_token` asks for the next one. Raises grpc.aio.AioRpcError."""
+    one = copy.deepcopy(request)
+    if hasattr(one, "page_limit"):
+        one.page_limit = 1
+    async with aclosing(pages(method, one, patience_seconds=patience_seconds, metadata=metadata)) as found:
+        return await anext(found)
+
+
+async def _messages(
+    method: grpc.aio.UnaryStreamMultiCallable[Request, Answer] | grpc.aio.UnaryUnaryMultiCallable[Request, Answer],
+    traversal: Traversal[Request], metadata: Metadata,
+) -> AsyncGenerator[Answer, None]:  # fmt: skip
+    """What one call brings."""
+    timeout = traversal.timeout(time.monotonic())
+    if isinstance(method, grpc.aio.UnaryUnaryMultiCallable):
+        yield await method(traversal.request, timeout=timeout, metadata=metadata)
+        return
+    call = method(traversal.request, timeout=timeout, metadata=metadata)
+    try:
+        async for message in call:
+            yield message
+        if not traversal.done:  # it says OK, and that may be any proxy's
+            raise CallFailed(grpc.StatusCode.UNAVAILABLE, INCOMPLETE)
+    finally:
+        call.cancel()

@@ -1,0 +1,92 @@
+"""Tokens for calls: one that is given, or those of a login, shared by all tasks of a loop."""
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import grpc
+
+from teppan.client.attempts import Attempts
+from teppan.client.refusals import CallFailed, refusal
+from teppan.client.sessions import Session
+from teppan.identity.v1 import tokens_pb2, tokens_pb2_grpc
+
+
+class TokenSource(Protocol):
+    """Where a channel gets the token for each call from; called by many tasks at once."""
+
+    async def get(self, timeout: float) -> str:
+        """A token that should be good, within so many seconds. Raises grpc.aio.AioRpcError, which fails the call, and nothing else."""
+
+    def refuse(self, token: str) -> None:
+        """A service refused this token: `get` should give another one."""
+
+
+@dataclass(frozen=True, slots=True)
+class FixedToken:
+    """One token, until it expires."""
+
+    token: str = field(repr=False)
+
+    async def get(self, timeout: float) -> str:  # noqa: ARG002  # it is here
+        """The token."""
+        return self.token
+
+    def refuse(self, token: str) -> None:
+        """There is no other one."""
+
+
+class Login:
+    """The tokens of a user: logs in when one is first needed, and again shortly before it expires or when it is refused."""
+
+    def __init__(self, channel: grpc.aio.Channel, *, email: str, password: str) -> None:
+        """`channel` leads to identity, and needs no token."""
+        self._login = tokens_pb2_grpc.TokensServiceStub(channel).Login
+        self._request = tokens_pb2.LoginRequest(email=email, password=password)
+        self._session = Session()
+        self._lock = asyncio.Lock()
+
+    async def get(self, timeout: float) -> str:
+        """A token, within so many seconds. Raises grpc.aio.AioRpcError.
+
+        One task logs in, and the others wait for it, or go on with the old token as long as that holds. After a
+        LOGIN_REFUSED it is raised again for ten minutes without asking: wrong passwords lock the account.
+        """
+        now = time.monotonic()
+        end, spare = now + timeout, self._session.spare(now)
+        if token := self._session.fresh(now) or (spare if self._lock.locked() else ""):
+            return token
+        try:
+            async with asyncio.timeout(timeout), self._lock:
+                return self._session.fresh(time.monotonic()) or await self._renewed(end)
+        except TimeoutError as error:
+            raise CallFailed(grpc.StatusCode.DEADLINE_EXCEEDED, "no token: the login takes too long") from error
+
+    def refuse(self, token: str) -> None:
+        """A service refused this token."""
+        self._session.drop(token)
+
+    async def _renewed(self, end: float) -> str:
+        asked = time.monotonic()
+        spare = self._session.spare(asked)
+        try:
+            answer = await self._ask(self._session.attempts(end - asked, asked))
+        except grpc.aio.AioRpcError as error:
+            self._session.failed(error, time.monotonic())
+            if spare:
+                return spare
+            raise
+        self._session.took(answer.access_token, asked)
+        return answer.access_token
+
+    async def _ask(self, attempts: Attempts) -> tokens_pb2.LoginResponse:
+        while True:
+            try:
+                return await self._login(self._request, timeout=attempts.timeout(time.monotonic()))
+            except grpc.aio.AioRpcError as error:
+                verdict = attempts.verdict(error)
+                pause = attempts.pause(refusal(error), time.monotonic())
+                if pause is None:
+                    raise verdict from None
+            await asyncio.sleep(pause)

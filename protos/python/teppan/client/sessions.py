@@ -1,0 +1,76 @@
+"""What a login gave, and until when it is good. Pure: `now` is passed in, in seconds of a monotonic clock."""
+
+import base64
+import json
+import math
+from dataclasses import dataclass, field
+
+import grpc
+
+from teppan.client.attempts import Attempts, unary
+from teppan.client.methods import Method
+from teppan.client.refusals import refusal
+
+RENEWED_AT = 0.8
+"""The part of its lifetime after which a token is renewed, while the old one is still good."""
+LOGIN_SECONDS, RENEWAL_SECONDS = 10.0, 2.0
+RENEWAL_PAUSE_SECONDS = 5.0
+REFUSED_PAUSE_SECONDS = 600.0
+LOGIN = Method(repeatable=True, deadline_seconds=LOGIN_SECONDS)
+"""By its policy nothing repeats a login blindly. Here it is repeated, but only while no answer came (or LOGIN_BUSY, which looks at
+no password). All that a login changes is a counter: the right password sets it to zero, so that to send it again harms nothing; a
+wrong one is counted, perhaps, though its answer was lost. An answer ends it: LOGIN_REFUSED is never asked for again at once."""
+RENEWAL = Method(deadline_seconds=RENEWAL_SECONDS)
+"""One attempt, which holds up one caller only, and not for long: the old token is still good."""
+
+
+@dataclass(slots=True)
+class Session:
+    """The token of a login."""
+
+    token: str = field(default="", repr=False)
+    renew_time: float = 0.0
+    end_time: float = 0.0
+    refused: grpc.RpcError | None = None
+    refused_until_time: float = 0.0
+
+    def fresh(self, now: float) -> str:
+        """The token; empty where it is time for another."""
+        return self.token if now < min(self.renew_time, self.end_time) else ""
+
+    def spare(self, now: float) -> str:
+        """The token as long as it holds; empty where it does not."""
+        return self.token if now < self.end_time else ""
+
+    def attempts(self, timeout: float, now: float) -> Attempts:
+        """How a login is tried now. Raises the last refusal where that is too fresh: five wrong passwords lock the account."""
+        if self.refused is not None and now < self.refused_until_time:
+            raise self.refused
+        return unary(RENEWAL if self.spare(now) else LOGIN, timeout, timeout, now)
+
+    def took(self, token: str, asked: float) -> None:
+        """A login that began at `asked` succeeded. The wall clock may be wrong here, so only the token's length counts."""
+        lifetime = lifetime_seconds(token)
+        self.token, self.refused = token, None
+        self.renew_time, self.end_time = asked + lifetime * RENEWED_AT, asked + lifetime
+
+    def failed(self, error: grpc.RpcError, now: float) -> None:
+        """A login failed for good, or for now."""
+        self.renew_time = now + RENEWAL_PAUSE_SECONDS
+        if refusal(error).code == "UNAUTHENTICATED":
+            self.refused, self.refused_until_time = error, now + REFUSED_PAUSE_SECONDS
+
+    def drop(self, token: str) -> None:
+        """A service refuses the token. Another one, which came since, stays."""
+        if self.token == token:
+            self.token = ""
+
+
+def lifetime_seconds(token: str) -> float:
+    """How long a JWT was good for when it was made; infinite where it does not say, and is used until it is refused."""
+    try:
+        payload = token.split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        return float(claims["exp"]) - float(claims["iat"])
+    except (ValueError, LookupError, TypeError):
+        return math.inf
