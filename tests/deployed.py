@@ -7,6 +7,7 @@ import asyncio
 import os
 import shutil
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 from demo import scene
 from demo.calls import Backend
 from demo.scene import Scene
+from teppan.client import aio
 
 from compose.stack import Composed, engine
 from local import admin, stack
@@ -114,11 +116,14 @@ async def eventually(condition: Callable[[], object]) -> None:
 
 
 @pytest.fixture
-def tell(pytestconfig: pytest.Config) -> Callable[[str], None]:
+def tell(capfd: pytest.CaptureFixture[str]) -> Callable[[str], None]:
     """Says a figure among the results, passed or not."""
-    reporter = pytestconfig.pluginmanager.get_plugin("terminalreporter")
-    assert reporter is not None
-    return lambda line: reporter.write_line(f"\n{line}")
+
+    def say(line: str) -> None:
+        with capfd.disabled():
+            sys.stdout.write(f"\n{line}\n")
+
+    return say
 
 
 @pytest.fixture(scope="session")
@@ -162,8 +167,8 @@ def known(running: Deployment) -> Mapping[str, str]:
 @pytest.fixture(scope="session")
 async def backend(known: Mapping[str, str]) -> AsyncIterator[Backend]:
     """Another backend, which calls the stack."""
-    ca = await asyncio.to_thread(Path(known["ca"]).read_bytes) if "ca" in known else None
-    async with Backend({service: known[service] for service in SERVICES}, ca) as made:
+    tls = aio.Tls.from_files(ca=known["ca"]) if "ca" in known else None
+    async with Backend({service: known[service] for service in SERVICES}, tls) as made:
         yield made
 
 

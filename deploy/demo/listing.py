@@ -1,8 +1,9 @@
 """The list: streamed whole, compared with what was made, and once more with a stream that breaks in the middle."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from teppan.bookings.v1 import bookings_pb2
+from teppan.client import aio
 
 from demo.calls import Backend, bearer
 
@@ -15,25 +16,17 @@ class Incomplete(Exception):
     """The list is not what was made."""
 
 
-async def stream(
+def stream(
     backend: Backend, token: str, station_id: str, *, page_token: str = "", page_size: int = PAGE_SIZE
-) -> AsyncIterator[bookings_pb2.ListBookingsResponse]:
-    """The pages, from a token on. The last page of the data has an empty token: a stream that ends without it raises."""
+) -> AsyncGenerator[bookings_pb2.ListBookingsResponse, None]:
+    """The pages, from a token on, to the last one."""
     request = bookings_pb2.ListBookingsRequest(
         station_id=station_id,
         order_by=bookings_pb2.BOOKING_ORDER_START_TIME_ASC,
         page_size=page_size,
         page_token=page_token,
     )
-    call = backend.method("bookings.ListBookings")(request, metadata=bearer(token))
-    try:
-        async for page in call:
-            yield page
-            if not page.next_page_token:
-                return
-        raise Incomplete("the stream ended without a last page")
-    finally:
-        call.cancel()
+    return aio.pages(backend.method("bookings.ListBookings"), request, metadata=bearer(token))
 
 
 async def whole(backend: Backend, token: str, station_id: str) -> list[str]:
@@ -52,7 +45,7 @@ async def broken(backend: Backend, token: str, station_id: str) -> list[str]:
             break
     if not last:
         raise Incomplete(f"the list has no more than {pages} pages: there is nothing to resume")
-    await first.aclose()  # type: ignore[attr-defined]  # an async generator
+    await first.aclose()
     async for page in stream(backend, token, station_id, page_token=last):
         found += [booking.booking_id for booking in page.bookings]
     return found

@@ -64,7 +64,7 @@ async def book(
 
     async def caller() -> None:
         for request in todo:
-            answer = await backend.sure("bookings.CreateBooking", request, token)
+            answer = await backend.call("bookings.CreateBooking", request, token)
             made.append(answer.booking)
             done()
 

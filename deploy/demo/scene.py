@@ -56,12 +56,12 @@ async def build(backend: Backend, admin: str) -> Scene:
         request = stations_pb2.CreateStationRequest(
             request_id=new_id(), code=code, name=name, time_zone=zone, currency_code=currency
         )
-        station = (await backend.sure("stations.CreateStation", request, admin)).station
+        station = (await backend.call("stations.CreateStation", request, admin)).station
         customers = [await customer(backend, admin, station.station_id, n) for n in range(CUSTOMERS)]
         places.append(Place(station_id=station.station_id, name=name, currency_code=currency, customers=tuple(customers)))
     main = places[0].station_id
     tokens = {role: await _member(backend, admin, main, role) for role in ROLES}
-    await backend.sure("slots.UpdateSchedule", week(main), tokens["manager"])
+    await backend.call("slots.UpdateSchedule", week(main), tokens["manager"])
     return Scene(admin=admin, tokens=tokens, places=tuple(places))
 
 
@@ -70,19 +70,19 @@ async def customer(backend: Backend, token: str, station_id: str, number: int) -
     request = customers_pb2.CreateCustomerRequest(
         request_id=new_id(), station_id=station_id, name=f"Guest {number}", email=f"guest{number}@example.com"
     )
-    return str((await backend.sure("customers.CreateCustomer", request, token)).customer.customer_id)
+    return str((await backend.call("customers.CreateCustomer", request, token)).customer.customer_id)
 
 
 async def _member(backend: Backend, admin: str, station_id: str, role: str) -> str:
     """Makes a user with a role in a station, and logs in as them; their token."""
     password, email = secrets.token_urlsafe(12), f"{role}@example.com"
     new = users_pb2.CreateUserRequest(request_id=new_id(), name=role.title(), email=email, password=password)
-    user = (await backend.sure("users.CreateUser", new, admin)).user
+    user = (await backend.call("users.CreateUser", new, admin)).user
     number = options_pb2.Role.Value(f"ROLE_{role.upper()}")
     member = memberships_pb2.AddMemberRequest(request_id=new_id(), station_id=station_id, user_id=user.user_id, role=number)
-    await backend.sure("members.AddMember", member, admin)
+    await backend.call("members.AddMember", member, admin)
     login = tokens_pb2.LoginRequest(email=email, password=password)
-    return str((await backend.sure("tokens.Login", login)).access_token)
+    return str((await backend.call("tokens.Login", login)).access_token)
 
 
 def week(station_id: str) -> slots_pb2.UpdateScheduleRequest:

@@ -6,9 +6,10 @@ from datetime import time
 
 import grpc
 from teppan.bookings.v1 import bookings_pb2
+from teppan.client import refusal
 from teppan.payments.v1 import payments_pb2
 
-from demo.calls import Backend, new_id, refusal_of
+from demo.calls import Backend, new_id
 from demo.scene import Scene, booking, day
 
 FREE_DAY = 300
@@ -25,14 +26,14 @@ class Unlike(Exception):
 async def follow(backend: Backend, scene: Scene, say: Say) -> None:
     """Booked, paid, confirmed by the feed, cancelled."""
     place, agent = scene.main, scene.tokens["agent"]
-    made = (await backend.sure("bookings.CreateBooking", booking(place, day(FREE_DAY), time(18), 1), agent)).booking
+    made = (await backend.call("bookings.CreateBooking", booking(place, day(FREE_DAY), time(18), 1), agent)).booking
     lines = ", ".join(f"{line.quantity} {line.kind} at {line.unit_minor}" for line in made.price_lines)
     say(f"bookings: {made.reference} is PENDING, {made.total_minor} {made.currency_code} minor units ({lines})")
     payment = payments_pb2.CreatePaymentRequest(
         request_id=new_id(), station_id=place.station_id, booking_id=made.booking_id, amount_minor=made.deposit_minor,
         kind=payments_pb2.PAYMENT_KIND_DEPOSIT, method=payments_pb2.PAYMENT_METHOD_CASH, currency_code=made.currency_code,
     )  # fmt: skip
-    paid = (await backend.sure("payments.CreatePayment", payment, agent)).payment
+    paid = (await backend.call("payments.CreatePayment", payment, agent)).payment
     say(f"payments: asked bookings for {made.reference}, and took the deposit of {paid.amount_minor} in cash")
     loop = asyncio.get_running_loop()
     started = loop.time()
@@ -45,7 +46,7 @@ async def follow(backend: Backend, scene: Scene, say: Say) -> None:
         request_id=new_id(), station_id=place.station_id, booking_id=made.booking_id,
         cancelled_by=bookings_pb2.CANCELLED_BY_CUSTOMER,
     )  # fmt: skip
-    ended = (await backend.sure("bookings.CancelBooking", cancel, agent)).booking
+    ended = (await backend.call("bookings.CancelBooking", cancel, agent)).booking
     say(
         f"bookings: cancelled by the customer {(day(FREE_DAY) - day(0)).days} days ahead: {ended.refund_basis_points / 100:g}% is refunded"
     )
@@ -53,7 +54,7 @@ async def follow(backend: Backend, scene: Scene, say: Say) -> None:
 
 async def _get(backend: Backend, token: str, made: bookings_pb2.Booking) -> bookings_pb2.Booking:
     request = bookings_pb2.GetBookingRequest(station_id=made.station_id, booking_id=made.booking_id)
-    answer: bookings_pb2.GetBookingResponse = await backend.sure("bookings.GetBooking", request, token)
+    answer: bookings_pb2.GetBookingResponse = await backend.call("bookings.GetBooking", request, token)
     return answer.booking
 
 
@@ -78,11 +79,11 @@ async def refusals(backend: Backend, scene: Scene, say: Say) -> None:
     ]
     for what, request, token, expected in cases:
         try:
-            await backend.sure("bookings.CreateBooking", request, token)
+            await backend.call("bookings.CreateBooking", request, token)
         except grpc.aio.AioRpcError as error:
-            refusal = refusal_of(error)
+            refused = refusal(error)
         else:
             raise Unlike(f"{what} was not refused")
-        if f"{refusal.code} {refusal.reason}" != expected:
-            raise Unlike(f"{what}: {refusal}, and not {expected}")
-        say(f"{what}: {refusal.code} {refusal.reason}: {refusal.message}")
+        if f"{refused.code} {refused.reason}" != expected:
+            raise Unlike(f"{what}: {refused}, and not {expected}")
+        say(f"{what}: {refused.code} {refused.reason}: {refused.message}")

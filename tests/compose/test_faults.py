@@ -3,21 +3,24 @@
 import asyncio
 import random
 import string
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import time
+from pathlib import Path
 from typing import Any
 
 import grpc
-from demo.calls import Backend, new_id
+import pytest
+from demo.calls import STUBS, Backend, bearer, new_id
 from demo.scene import Scene, booking, day
-from google.rpc import error_details_pb2, status_pb2
 from teppan.bookings.v1 import bookings_pb2, customers_pb2
+from teppan.client import refusal
 from teppan.identity.v1 import stations_pb2, tokens_pb2
 from teppan.payments.v1 import payments_pb2
 
 from compose.stack import Composed, engine
+from local.database import SERVICES
 from tests.compose.inside import sql
 from tests.deployed import eventually
 from tests.e2e.test_processes import deposit
@@ -39,17 +42,27 @@ class Told:
     """Whether it was told when to try again."""
 
 
-async def told(backend: Backend, name: str, request: Any, token: str) -> Told:
+Bare = Mapping[str, Any]
+"""Stubs by name, on channels as they come: nothing is repeated."""
+
+
+@pytest.fixture
+async def bare(known: Mapping[str, str]) -> AsyncIterator[Bare]:
+    """A backend without `teppan.client`."""
+    credentials = grpc.ssl_channel_credentials(await asyncio.to_thread(Path(known["ca"]).read_bytes))
+    async with AsyncExitStack() as closing:
+        channels = {s: await closing.enter_async_context(grpc.aio.secure_channel(known[s], credentials)) for s in SERVICES}
+        yield {name: stub(channels[service]) for name, (service, stub) in STUBS.items()}
+
+
+async def told(bare: Bare, name: str, request: Any, token: str) -> Told:
     """Calls once."""
+    stub, _, method = name.partition(".")
     try:
-        await backend.method(name)(request, timeout=DEADLINE_SECONDS, metadata=(("authorization", f"Bearer {token}"),))
+        await getattr(bare[stub], method)(request, timeout=DEADLINE_SECONDS, metadata=bearer(token))
     except grpc.aio.AioRpcError as error:
-        status, info, retry = status_pb2.Status(), error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
-        for key, value in error.trailing_metadata() or ():
-            if key == "grpc-status-details-bin":
-                status.ParseFromString(value)
-        found = [detail.Unpack(retry) or detail.Unpack(info) for detail in status.details]
-        return Told(name, error.code().name, info.reason, bool(found) and any(d.Is(retry.DESCRIPTOR) for d in status.details))
+        found = refusal(error)
+        return Told(name, found.code, found.reason, retry=found.retry_seconds is not None)
     return Told(name, "OK", "", retry=False)
 
 
@@ -89,16 +102,16 @@ async def new_station(backend: Backend, token: str) -> str:
         time_zone="UTC",
         currency_code="EUR",
     )
-    return str((await backend.sure("stations.CreateStation", request, token)).station.station_id)
+    return str((await backend.call("stations.CreateStation", request, token)).station.station_id)
 
 
 async def test_bookings_that_cannot_reach_identity_serves_what_it_knows_and_says_what_it_cannot(
-    composed: Composed, backend: Backend, cast: Scene
+    composed: Composed, backend: Backend, bare: Bare, cast: Scene
 ) -> None:
     known = iter([booking(cast.places[1], day(70 + n // 4), time(12 + n % 4 * 3), n) for n in range(200)])
 
     async def make_known() -> Told:
-        return await told(backend, "bookings.CreateBooking", next(known), cast.admin)
+        return await told(bare, "bookings.CreateBooking", next(known), cast.admin)
 
     async with cut(composed, "bookings", "identity"):
         assert (await make_known()).code == "OK", "a known station needs nobody"
@@ -106,7 +119,7 @@ async def test_bookings_that_cannot_reach_identity_serves_what_it_knows_and_says
         unknown = customers_pb2.CreateCustomerRequest(request_id=new_id(), station_id=station, name="Bo", email="bo@example.com")
 
         async def make_unknown() -> Told:
-            return await told(backend, "customers.CreateCustomer", unknown, cast.admin)
+            return await told(bare, "customers.CreateCustomer", unknown, cast.admin)
 
         answers = [await make_unknown() for _ in range(5)]
         typed(answers, "PEER_UNAVAILABLE")
@@ -122,19 +135,19 @@ async def test_bookings_that_cannot_reach_identity_serves_what_it_knows_and_says
 
 
 async def test_a_database_that_froze_is_told_and_everything_goes_on_when_it_thaws(
-    composed: Composed, backend: Backend, cast: Scene
+    composed: Composed, backend: Backend, bare: Bare, cast: Scene
 ) -> None:
     place, loop = cast.places[2], asyncio.get_running_loop()
     creates = [booking(place, day(80 + n // 4), time(12 + n % 4 * 3), n) for n in range(40)]
-    made = (await backend.sure("bookings.CreateBooking", creates[0], cast.admin)).booking
+    made = (await backend.call("bookings.CreateBooking", creates[0], cast.admin)).booking
     get = bookings_pb2.GetBookingRequest(station_id=made.station_id, booking_id=made.booking_id)
     password = composed.password_file.read_text()
     calls: list[Callable[[], Awaitable[Told]]] = [
-        lambda: told(backend, "bookings.CreateBooking", random.choice(creates), cast.admin),
-        lambda: told(backend, "bookings.GetBooking", get, cast.admin),
-        lambda: told(backend, "payments.CreatePayment", deposit(made), cast.admin),
-        lambda: told(backend, "stations.GetStation", stations_pb2.GetStationRequest(station_id=place.station_id), cast.admin),
-        lambda: told(backend, "tokens.Login", tokens_pb2.LoginRequest(email="admin@teppan.example", password=password), ""),
+        lambda: told(bare, "bookings.CreateBooking", random.choice(creates), cast.admin),
+        lambda: told(bare, "bookings.GetBooking", get, cast.admin),
+        lambda: told(bare, "payments.CreatePayment", deposit(made), cast.admin),
+        lambda: told(bare, "stations.GetStation", stations_pb2.GetStationRequest(station_id=place.station_id), cast.admin),
+        lambda: told(bare, "tokens.Login", tokens_pb2.LoginRequest(email="admin@teppan.example", password=password), ""),
     ]
     answers: list[Told] = []
     [postgres] = composed.containers("postgres")
@@ -157,7 +170,7 @@ async def test_a_database_that_froze_is_told_and_everything_goes_on_when_it_thaw
     typed(answers, "DATABASE_UNAVAILABLE", "FEED_STALE", "PEER_UNAVAILABLE")
     assert len([a for a in answers if a.code == "UNAVAILABLE"]) > 20
     await recovered(*calls[1:2], *calls[3:])
-    again = [(await backend.sure("bookings.CreateBooking", request, cast.admin)).booking for request in creates]
+    again = [(await backend.call("bookings.CreateBooking", request, cast.admin)).booking for request in creates]
     assert len({each.booking_id for each in again}) == len(creates)
     ids = ", ".join(f"'{request.request_id}'" for request in creates)
     assert sql(composed, f"SELECT count(*) FROM bookings.requests WHERE request_id IN ({ids})") == [str(len(creates))]
@@ -165,16 +178,18 @@ async def test_a_database_that_froze_is_told_and_everything_goes_on_when_it_thaw
     assert sql(composed, asked) == [str(len(creates))]
 
 
-async def test_a_killed_replica_is_hardly_noticed_and_two_are_told(composed: Composed, backend: Backend, cast: Scene) -> None:
+async def test_a_killed_replica_is_hardly_noticed_and_two_are_told(
+    composed: Composed, backend: Backend, bare: Bare, cast: Scene
+) -> None:
     first, second = composed.containers("payments")
-    made = (await backend.sure("bookings.CreateBooking", booking(cast.main, day(90), time(10), 1), cast.admin)).booking
+    made = (await backend.call("bookings.CreateBooking", booking(cast.main, day(90), time(10), 1), cast.admin)).booking
     payments: list[payments_pb2.CreatePaymentRequest] = []
 
     async def pay() -> Told:
         request = deposit(made)
         request.amount_minor = 1
         payments.append(request)
-        return await told(backend, "payments.CreatePayment", request, cast.admin)
+        return await told(bare, "payments.CreatePayment", request, cast.admin)
 
     async def kill_and_pay(container: str) -> list[Told]:
         paying = [asyncio.create_task(pay()) for _ in range(30)]
@@ -189,7 +204,7 @@ async def test_a_killed_replica_is_hardly_noticed_and_two_are_told(composed: Com
     assert all(answer.code == "UNAVAILABLE" for answer in answers[-20:])
     await asyncio.to_thread(engine, "start", first, second)
     await recovered(pay)
-    done = [(await backend.sure("payments.CreatePayment", request, cast.admin)).payment.payment_id for request in payments]
+    done = [(await backend.call("payments.CreatePayment", request, cast.admin)).payment.payment_id for request in payments]
     assert len(set(done)) == len(payments)
     paid = f"SELECT count(*), sum(amount_minor) FROM payments.payments WHERE booking_id = '{made.booking_id}'"
     assert sql(composed, paid) == [f"{len(payments)}|{len(payments)}"]

@@ -46,10 +46,10 @@ def calls(stack: Composed, service: str, own: Tls, method: str) -> list[float]:
 
 async def test_envoy_shares_calls_among_replicas(composed: Composed, backend: Backend, cast: Scene, tmp_path: Path) -> None:
     own, method = certified(composed, tmp_path), "/teppan.bookings.v1.BookingsService/GetBooking"
-    made = (await backend.sure("bookings.CreateBooking", booking(cast.main, day(60), time(10), 1), cast.admin)).booking
+    made = (await backend.call("bookings.CreateBooking", booking(cast.main, day(60), time(10), 1), cast.admin)).booking
     before = await asyncio.to_thread(calls, composed, "bookings", own, method)
     request = bookings_pb2.GetBookingRequest(station_id=made.station_id, booking_id=made.booking_id)
-    await asyncio.gather(*(backend.sure("bookings.GetBooking", request, cast.admin) for _ in range(CALLS)))
+    await asyncio.gather(*(backend.call("bookings.GetBooking", request, cast.admin) for _ in range(CALLS)))
     after = await asyncio.to_thread(calls, composed, "bookings", own, method)
     shares = [now - then for now, then in zip(after, before, strict=True)]
     assert sum(shares) >= CALLS
@@ -71,7 +71,7 @@ async def test_services_share_their_questions_among_replicas(
             time_zone="UTC",
             currency_code="EUR",
         )
-        station = (await backend.sure("stations.CreateStation", request, cast.admin)).station
+        station = (await backend.call("stations.CreateStation", request, cast.admin)).station
         await customer(backend, cast.admin, station.station_id, 0)  # bookings has not heard of the station, perhaps, and asks
 
     async def both_were_asked() -> bool:
@@ -99,8 +99,8 @@ async def test_one_replica_works_for_a_schema_and_another_takes_over_when_it_die
         async with asyncio.timeout(TAKEOVER_SECONDS):
             while await asyncio.to_thread(leader, composed, service) in {"", first}:
                 await asyncio.sleep(0.1)
-        made = (await backend.sure("bookings.CreateBooking", booking(cast.main, day(61), time(10), 1), cast.admin)).booking
-        await backend.sure("payments.CreatePayment", deposit(made), cast.admin)
+        made = (await backend.call("bookings.CreateBooking", booking(cast.main, day(61), time(10), 1), cast.admin)).booking
+        await backend.call("payments.CreatePayment", deposit(made), cast.admin)
 
         async def confirmed() -> bool:
             state = await state_of(backend, cast.admin, made.station_id, made.booking_id)

@@ -4,10 +4,11 @@ import asyncio
 
 import pytest
 from demo import listing, load
-from demo.calls import Backend, bearer, new_id
-from demo.scene import Place, Scene, customer, week
+from demo.calls import Backend, bearer
+from demo.scene import Scene
 from teppan.bookings.v1 import bookings_pb2
-from teppan.identity.v1 import stations_pb2
+
+from tests.traffic import own_station
 
 BOOKINGS = 10_000
 AT_ONCE = 16
@@ -16,14 +17,7 @@ AT_ONCE = 16
 @pytest.fixture(scope="module")
 async def full(backend: Backend, cast: Scene) -> tuple[Scene, list[bookings_pb2.Booking]]:
     """A station of its own, and its bookings."""
-    new = stations_pb2.CreateStationRequest(
-        request_id=new_id(), code="LONG", name="Long", time_zone="Europe/Paris", currency_code="EUR"
-    )
-    station = (await backend.sure("stations.CreateStation", new, cast.admin)).station.station_id
-    await backend.sure("slots.UpdateSchedule", week(station), cast.admin)
-    guest = await customer(backend, cast.admin, station, 0)
-    place = Place(station_id=station, name="Long", currency_code="EUR", customers=(guest,))
-    scene = Scene(admin=cast.admin, tokens={"agent": cast.admin}, places=(place,))
+    scene = await own_station(backend, cast, "Long")
     made = await load.book(backend, cast.admin, await load.wanted(backend, scene, BOOKINGS), lambda: None)
     return scene, list(made)
 

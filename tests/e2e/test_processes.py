@@ -24,20 +24,20 @@ async def test_one_booking_goes_through_all_three_services(backend: Backend, cas
 
 async def test_a_request_repeated_after_a_kill_is_the_same_booking(running: Deployment, backend: Backend, cast: Scene) -> None:
     request = booking(cast.places[1], day(40), time(12), 1)
-    first = (await backend.sure("bookings.CreateBooking", request, cast.admin)).booking
+    first = (await backend.call("bookings.CreateBooking", request, cast.admin)).booking
     await running.kill("bookings")
-    second = (await backend.sure("bookings.CreateBooking", request, cast.admin)).booking
+    second = (await backend.call("bookings.CreateBooking", request, cast.admin)).booking
     assert second == first
 
 
 async def test_requests_in_flight_at_a_kill_have_one_effect_each(running: Deployment, backend: Backend, cast: Scene) -> None:
     place = cast.places[2]
     requests = [booking(place, day(50 + n), time(hour), n) for n in range(10) for hour in load.DEFAULT_HOURS]
-    tasks = [asyncio.create_task(backend.sure("bookings.CreateBooking", request, cast.admin)) for request in requests]
+    tasks = [asyncio.create_task(backend.call("bookings.CreateBooking", request, cast.admin)) for request in requests]
     await eventually(lambda: sum(task.done() for task in tasks) >= 5)
     await running.kill("bookings")
     answers = [answer.booking for answer in await asyncio.gather(*tasks)]
-    again = [(await backend.sure("bookings.CreateBooking", request, cast.admin)).booking for request in requests]
+    again = [(await backend.call("bookings.CreateBooking", request, cast.admin)).booking for request in requests]
     assert [b.booking_id for b in again] == [b.booking_id for b in answers]
     listed = await listing.whole(backend, cast.admin, place.station_id)
     assert len({b.booking_id for b in answers}) == len(requests)
@@ -50,10 +50,10 @@ async def test_under_load_each_service_is_killed_and_nothing_is_lost(running: De
 
     async def caller(requests: list[bookings_pb2.CreateBookingRequest]) -> None:
         for request in requests:
-            answer = (await backend.sure("bookings.CreateBooking", request, agent)).booking
+            answer = (await backend.call("bookings.CreateBooking", request, agent)).booking
             made.append(answer)
             if len(made) % PAID_EACH == 0:
-                await backend.sure("payments.CreatePayment", deposit(answer), agent)
+                await backend.call("payments.CreatePayment", deposit(answer), agent)
                 paid.append(answer.booking_id)
 
     requests = await load.wanted(backend, cast, LOAD)
@@ -98,4 +98,4 @@ def deposit(made: bookings_pb2.Booking) -> payments_pb2.CreatePaymentRequest:
 
 async def state_of(backend: Backend, token: str, station_id: str, booking_id: str) -> int:
     request = bookings_pb2.GetBookingRequest(station_id=station_id, booking_id=booking_id)
-    return int((await backend.sure("bookings.GetBooking", request, token)).booking.state)
+    return int((await backend.call("bookings.GetBooking", request, token)).booking.state)
