@@ -141,7 +141,8 @@ def embedded(tmp_path_factory: pytest.TempPathFactory, pg: str) -> Iterator[Stac
 @pytest.fixture(scope="session")
 def composed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Composed]:
     """The containers, in a project and on ports of their own; nothing of them stays."""
-    ports = dict(zip(SERVICES, stack.free_ports(len(SERVICES)), strict=True))
+    published = (*SERVICES, "prometheus")
+    ports = dict(zip(published, stack.free_ports(len(published)), strict=True))
     fresh = Composed(folder=tmp_path_factory.mktemp("compose"), project=f"teppan-test-{os.getpid()}", ports=ports)
     try:
         fresh.up(show=False)

@@ -44,12 +44,12 @@ class Seen:
     lists: int = 0
     failed: list[str] = field(default_factory=list)
     """Calls of clients that should never fail."""
-    bare: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """What clients without any retry were told, by method and code."""
+    bare: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    """What clients without any retry were told, by method, code and reason."""
 
     def figures(self) -> str:
         """How much it was."""
-        bare = "".join(f", bare {method} {code} {count}" for (method, code), count in self.bare.items())
+        bare = "".join(f", bare {' '.join(filter(None, told))} {count}" for told, count in self.bare.items())
         return f"{len(self.made)} created, {len(self.paid)} paid, {self.got} got, {self.lists} whole lists{bare}"
 
 
@@ -139,12 +139,13 @@ class Traffic:
         assert not last.next_page_token, "a stream ended as if complete, and is not"
 
     async def _noted(self, method: str, call: Awaitable[object]) -> None:
-        code = "OK"
+        code, reason = "OK", ""
         try:
             await call
         except grpc.aio.AioRpcError as error:
-            code = error.code().name
-        self.seen.bare[method, code] += 1
+            told = aio.refusal(error)
+            code, reason = told.code, told.reason or told.message
+        self.seen.bare[method, code, reason] += 1
 
     def _whole(self) -> bookings_pb2.ListBookingsRequest:
         return bookings_pb2.ListBookingsRequest(

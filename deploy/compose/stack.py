@@ -30,7 +30,7 @@ class Composed:
     folder: Path
     project: str
     ports: Mapping[str, int]
-    """Of this machine's loopback, by service."""
+    """Of this machine's loopback, by service; that of `prometheus` may be there too."""
 
     @property
     def secrets(self) -> Path:
@@ -62,7 +62,7 @@ class Composed:
 
     def down(self, *, data: bool, show: bool) -> None:
         """Stops and removes its containers and networks; its data too, where asked."""
-        self.compose("down", "--remove-orphans", *(["--volumes"] if data else []), show=show)
+        self.compose("--profile=*", "down", "--remove-orphans", *(["--volumes"] if data else []), show=show)
 
     def describe(self) -> Mapping[str, str]:
         """Logs in as the administrator, and writes `stack.json`: addresses, authority, token."""

@@ -1,5 +1,9 @@
 """Who is let in: past Envoy only holders of a certificate of the stack's authority, and plaintext nowhere."""
 
+import asyncio
+import json
+import urllib.request
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from compose.stack import Composed, EngineFails, engine
 from local.database import SERVICES
 from tests.compose.inside import address, certified
+from tests.deployed import eventually
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 
@@ -57,3 +62,16 @@ def test_an_image_does_not_serve_in_plaintext_unless_told_so_by_name(composed: C
     with pytest.raises(EngineFails, match="is not set") as refusal:  # nothing else was given to it
         engine("run", "--rm", *(f"--env={key}={value}" for key, value in told.items()), f"teppan-{service}:dev")
     assert "plaintext" not in str(refusal.value).split("does not start")[1]
+
+
+def test_prometheus_finds_every_replica_and_may_read_its_metrics(composed: Composed) -> None:
+    composed.compose("--profile", "metrics", "up", "--detach", "--wait", "--no-recreate", "prometheus")
+    query = f"http://127.0.0.1:{composed.ports['prometheus']}/api/v1/query?query=up"
+
+    def all_are_up() -> bool:
+        with urllib.request.urlopen(query, timeout=10) as answer:
+            found = json.load(answer)["data"]["result"]
+        up = Counter(each["metric"]["job"] for each in found if each["value"][1] == "1")
+        return up == dict.fromkeys(SERVICES, 2)
+
+    asyncio.run(eventually(all_are_up))

@@ -52,7 +52,7 @@ async def test_a_rolling_restart_of_everything_fails_no_call_through_the_client(
     for each in (traffic, other):
         await expect(each.seen, backend, scene)
         tell(f"restarted under load: {each.seen.figures()}")
-    assert {code for _, code in traffic.seen.bare} <= ALLOWED, traffic.seen.bare
+    assert {code for _, code, _ in traffic.seen.bare} <= ALLOWED, traffic.seen.bare
 
 
 def direct(stack: Composed, folder: Path) -> dict[str, Way]:
