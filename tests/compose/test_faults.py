@@ -1,6 +1,7 @@
 """What breaks around the services: callers are told so while it lasts, it mends by itself, and nothing is lost or doubled."""
 
 import asyncio
+import itertools
 import random
 import string
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -27,6 +28,7 @@ from tests.e2e.test_processes import deposit
 
 DEADLINE_SECONDS = 10.0
 RECOVERY_SECONDS = 10.0
+IN_A_ROW = 20
 STALE_SECONDS = 45.0
 """A feed that was not heard of for 30 s is stale; and some to notice."""
 
@@ -73,11 +75,12 @@ def typed(answers: Sequence[Told], *reasons: str) -> None:
 
 
 async def recovered(*calls: Callable[[], Awaitable[Told]]) -> None:
-    """Returns when all of it works again."""
+    """Returns when all of it works again, at every replica, which take turns. Raises TimeoutError where that takes too long."""
     async with asyncio.timeout(RECOVERY_SECONDS):
         for call in calls:
-            while (await call()).code != "OK":
-                await asyncio.sleep(0.1)
+            in_a_row = 0
+            while in_a_row < IN_A_ROW:
+                in_a_row = in_a_row + 1 if (await call()).code == "OK" else 0
 
 
 @asynccontextmanager
@@ -108,7 +111,7 @@ async def new_station(backend: Backend, token: str) -> str:
 async def test_bookings_that_cannot_reach_identity_serves_what_it_knows_and_says_what_it_cannot(
     composed: Composed, backend: Backend, bare: Bare, cast: Scene
 ) -> None:
-    known = iter([booking(cast.places[1], day(70 + n // 4), time(12 + n % 4 * 3), n) for n in range(200)])
+    known = (booking(cast.places[1], day(70 + n // 4), time(12 + n % 4 * 3), n) for n in itertools.count())
 
     async def make_known() -> Told:
         return await told(bare, "bookings.CreateBooking", next(known), cast.admin)
@@ -129,8 +132,6 @@ async def test_bookings_that_cannot_reach_identity_serves_what_it_knows_and_says
                 await asyncio.sleep(1)
         assert answer == Told("bookings.CreateBooking", "UNAVAILABLE", "FEED_STALE", retry=True)
     await recovered(make_known, make_unknown)
-    for _ in range(20):  # all replicas
-        assert (await make_known()).code == (await make_unknown()).code == "OK"
     assert sql(composed, f"SELECT count(*) FROM bookings.customers WHERE station_id = '{station}'") == ["1"]
 
 
