@@ -2,20 +2,30 @@
 
 import asyncio
 import os
+import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from local import stack
 from local.database import ROOT, SERVICES
+from local.postgres import data_folder
 from local.stack import Stack
 from local.supervise import Program
 from tests.deployed import eventually
 
 SECONDS = 60.0
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """Where a test's own stack may be; root's data lie elsewhere, and go too."""
+    yield tmp_path
+    shutil.rmtree(data_folder(tmp_path / "data"), ignore_errors=True)
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -34,28 +44,28 @@ def test_a_service_without_settings_names_all_that_are_missing() -> None:
         assert f"{name} is not set" in done.stderr
 
 
-def test_a_taken_port_is_named(tmp_path: Path) -> None:
+def test_a_taken_port_is_named(folder: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
         others = dict(zip(("identity", "payments"), stack.free_ports(2), strict=True))
         ports = " ".join(f"{service}={number}" for service, number in {**others, "bookings": port}.items())
-        done = python("-m", "local", "up", "--ports", ports, environ={"TEPPAN_STACK_FOLDER": str(tmp_path)})
+        done = python("-m", "local", "up", "--ports", ports, environ={"TEPPAN_STACK_FOLDER": str(folder)})
     assert done.returncode == 2
     assert f"port {port}, which bookings listens on, is taken" in done.stderr
 
 
-def test_two_who_start_a_stack_at_once_do_not_pull_it_from_under_each_other(tmp_path: Path) -> None:
-    with stack.alone(tmp_path / "starting.lock"):
-        done = python("-m", "local", "up", environ={"TEPPAN_STACK_FOLDER": str(tmp_path)})
+def test_two_who_start_a_stack_at_once_do_not_pull_it_from_under_each_other(folder: Path) -> None:
+    with stack.alone(folder / "starting.lock"):
+        done = python("-m", "local", "up", environ={"TEPPAN_STACK_FOLDER": str(folder)})
     assert done.returncode == 2
     assert "another command is at it" in done.stderr
 
 
-def test_a_stopped_stack_leaves_no_process_and_no_socket(tmp_path: Path, pg: str) -> None:
+def test_a_stopped_stack_leaves_no_process_and_no_socket(folder: Path, pg: str) -> None:
     ports = dict.fromkeys(SERVICES, stack.ANY_PORT)
-    fresh = stack.fresh(tmp_path, version=pg, ports=ports, metrics=ports)
+    fresh = stack.fresh(folder, version=pg, ports=ports, metrics=ports)
     try:
         stack.start(fresh, tied=True)
         pids = [status.pid for status in fresh.supervisor.status()]
@@ -66,8 +76,8 @@ def test_a_stopped_stack_leaves_no_process_and_no_socket(tmp_path: Path, pg: str
     assert not fresh.run.exists()
 
 
-def test_what_crashes_at_once_and_always_is_said_and_not_tried_for_ever(tmp_path: Path, pg: str) -> None:
-    fresh = stack.fresh(tmp_path, version=pg, ports=dict.fromkeys(SERVICES, 0), metrics=dict.fromkeys(SERVICES, 0))
+def test_what_crashes_at_once_and_always_is_said_and_not_tried_for_ever(folder: Path, pg: str) -> None:
+    fresh = stack.fresh(folder, version=pg, ports=dict.fromkeys(SERVICES, 0), metrics=dict.fromkeys(SERVICES, 0))
     try:
         fresh.supervisor.start([Program(name="broken", command=[sys.executable, "-c", "raise SystemExit(1)"])], tied=True)
         fresh.supervisor.run("broken")
