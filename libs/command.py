@@ -2,9 +2,11 @@
 
 import argparse
 import asyncio
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import uvloop
 
@@ -19,6 +21,8 @@ from tls import TlsWrong
 
 REFUSED = 2
 """The exit code where the service refuses to start: nothing gets better by starting it again."""
+
+SIGNALLED = 128
 
 Command = Callable[[argparse.Namespace, Mapping[str, str]], int]
 
@@ -38,11 +42,17 @@ def main(
         more(commands)
     chosen = parser.parse_args(arguments)
     logging_to(sys.stdout)
+    signal.signal(signal.SIGTERM, _ended)
     try:
         return int(chosen.run(chosen, environ))
     except (SettingsWrong, TlsWrong, Unsafe, CannotListen) as refusal:
         print(f"{schema.service} does not start:\n{refusal}", file=sys.stderr)  # noqa: T201  # for the operator, not for the log
         return REFUSED
+
+
+def _ended(number: int, _: object) -> NoReturn:
+    """Ends the process, until it serves and has a handler of its own: the first process of a container has none else."""
+    raise SystemExit(SIGNALLED + number)
 
 
 async def _serve(build: Callable[[Mapping[str, str]], Serving], environ: Mapping[str, str]) -> int:

@@ -164,7 +164,8 @@ async def serving(wanted: Serving) -> AsyncIterator[int]:
         for peer in wanted.peers:
             stack.push_async_callback(peer.close)
         await _check_roles(parts)
-        stack.callback(telemetry.start_metrics(parts.settings.metrics_listen, parts.settings.tls))
+        stop_metrics = telemetry.start_metrics(parts.settings.metrics_listen, parts.settings.tls)
+        stack.push_async_callback(asyncio.to_thread, stop_metrics)
         workers = asyncio.create_task(run_workers(*_workers(wanted)), name=f"{service} workers")
         stack.push_async_callback(_cancel, workers)
         server = _server(wanted, telemetry)

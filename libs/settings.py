@@ -3,6 +3,7 @@
 import base64
 import binascii
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,6 +81,17 @@ class Reader:
             return str(self.file(f"{name}_FILE", lambda content: content.decode().strip()) or "")
         return self.text(name)
 
+    def seconds(self, name: str, default: float) -> float:
+        """A length of time; a problem where it is none."""
+        value = self.text(name, str(default))
+        try:
+            found = float(value)
+        except ValueError:
+            found = math.nan
+        if not 0 <= found < math.inf:
+            self.problems.append(f"{name} is {value!r}, and not a number of seconds")
+        return found
+
     def done(self) -> None:
         """Raises SettingsWrong with every problem."""
         if self.problems:
@@ -99,7 +111,7 @@ def read(service: str, reader: Reader, *, peers: Sequence[str]) -> Settings:
         service_jwks=reader.file("TEPPAN_SERVICE_JWKS_FILE", _jwks),  # type: ignore[arg-type]  # likewise
         token_key=reader.file("TEPPAN_TOKEN_KEY_FILE", _token_key),  # type: ignore[arg-type]  # likewise
         tls=tls(reader),
-        drain_seconds=float(reader.text("TEPPAN_DRAIN_SECONDS", str(DRAIN_SECONDS))),
+        drain_seconds=reader.seconds("TEPPAN_DRAIN_SECONDS", DRAIN_SECONDS),
     )
     if settings.tls is None and reader.text("TEPPAN_PLAINTEXT", "loopback") != PLAINTEXT_ALLOWED:
         addresses = [settings.listen, settings.metrics_listen, *settings.peers.values()]

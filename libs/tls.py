@@ -49,12 +49,19 @@ class Tls:
         except (OSError, ssl.SSLError) as error:
             raise TlsWrong(f"{self.ca_file} holds no certificate of an authority: {error}") from error
         try:
-            context.load_cert_chain(self.certificate_file, self.key_file)
+            context.load_cert_chain(self.certificate_file, self.key_file, password="")  # else it would ask, on a terminal
         except (OSError, ssl.SSLError) as error:
             raise TlsWrong(f"{self.certificate_file} and {self.key_file} are not a certificate and its key: {error}") from error
         own = x509.load_pem_x509_certificate(self.certificate)
         if not own.not_valid_before_utc <= now < own.not_valid_after_utc:
             raise TlsWrong(f"{self.certificate_file} holds from {own.not_valid_before_utc} to {own.not_valid_after_utc} only")
+
+    @property
+    def name(self) -> str:
+        """The first name that the certificate is for."""
+        own = x509.load_pem_x509_certificate(self.certificate)
+        names = own.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        return next(iter(names.get_values_for_type(x509.DNSName)), "localhost")
 
 
 def on_loopback(address: str) -> bool:

@@ -12,6 +12,7 @@ from teppan.identity.v1 import tokens_pb2, tokens_pb2_grpc
 
 from compose import secrets
 from local.database import ROOT, SERVICES
+from local.stack import NO_PROXY
 
 FILE = ROOT / "deploy" / "compose.yaml"
 DATABASE = "teppan"
@@ -97,7 +98,7 @@ class Composed:
     def _login(self) -> str:
         credentials = grpc.ssl_channel_credentials(self.authority.read_bytes())
         request = tokens_pb2.LoginRequest(email=EMAIL, password=self.password_file.read_text())
-        with grpc.secure_channel(self.address("identity"), credentials) as channel:
+        with grpc.secure_channel(self.address("identity"), credentials, options=NO_PROXY) as channel:
             return str(tokens_pb2_grpc.TokensServiceStub(channel).Login(request, timeout=LOGIN_SECONDS).access_token)
 
 

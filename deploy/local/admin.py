@@ -12,7 +12,7 @@ import grpc
 from teppan.identity.v1 import tokens_pb2, tokens_pb2_grpc
 
 from local.database import ROOT
-from local.stack import PYTHONPATH, Stack, StackFails
+from local.stack import NO_PROXY, PYTHONPATH, Stack, StackFails
 
 EMAIL = "admin@teppan.example"
 NAME = "First Administrator"
@@ -62,7 +62,7 @@ def _bootstrap(stack: Stack, password_file: str) -> None:
 
 
 async def _login(address: str, password: str) -> str:
-    async with grpc.aio.insecure_channel(address) as channel:
+    async with grpc.aio.insecure_channel(address, options=NO_PROXY) as channel:
         stub: Any = tokens_pb2_grpc.TokensServiceStub(channel)
         request = tokens_pb2.LoginRequest(email=EMAIL, password=password)
         return str((await stub.Login(request, timeout=LOGIN_SECONDS)).access_token)

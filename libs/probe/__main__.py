@@ -12,6 +12,7 @@ from rpccommon.listening import host_and_port
 from settings import Reader, SettingsWrong, tls
 
 SECONDS = 2.0
+NO_PROXY = (("grpc.enable_http_proxy", 0),)
 SERVING = health_pb2.HealthCheckResponse.SERVING
 
 
@@ -22,9 +23,10 @@ def main(environ: Mapping[str, str]) -> int:
     reader.done()
     address = f"localhost:{host_and_port(listen)[1]}"
     if own is None:
-        channel = grpc.insecure_channel(address)
+        channel = grpc.insecure_channel(address, options=NO_PROXY)
     else:
-        channel = grpc.secure_channel(address, grpc.ssl_channel_credentials(own.ca, own.key, own.certificate))
+        options = (*NO_PROXY, ("grpc.ssl_target_name_override", own.name))  # it is this process's own certificate
+        channel = grpc.secure_channel(address, grpc.ssl_channel_credentials(own.ca, own.key, own.certificate), options=options)
     with channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)
         try:

@@ -23,6 +23,7 @@ SERVICE_CONFIG = {
     "healthCheckConfig": {"serviceName": ""},  # a replica that drains says so, and is left before it stops
 }
 OPTIONS = (
+    ("grpc.enable_http_proxy", 0),  # a proxy of the environment is for the world outside
     ("grpc.service_config", json.dumps(SERVICE_CONFIG)),  # no retries, but of what no server has seen
     ("grpc.dns_min_time_between_resolutions_ms", 1_000),  # else half a minute: a replica may come back with another address
     ("grpc.initial_reconnect_backoff_ms", 100),

@@ -10,4 +10,4 @@ def host_and_port(listen: str) -> tuple[str, int]:
     host, _, port = listen.rpartition(":")
     if not host or not port.isascii() or not port.isdigit():
         raise CannotListen(f"{listen!r} is not host:port")
-    return host, int(port)
+    return host.removeprefix("[").removesuffix("]"), int(port)

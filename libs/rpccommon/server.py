@@ -21,8 +21,10 @@ __all__ = ["CannotListen", "Server", "run_workers", "until_signalled"]
 DRAIN_DELAY_SECONDS = 5.0
 GRACE_SECONDS = 10.0
 READY_SECONDS = 1.0
-READY_PATIENCE_SECONDS = 3.0
-"""Less than the shortest deadline of a method of ours: who waited for a database that froze is told so."""
+READY_PATIENCE_SECONDS = 1.5
+READY_ATTEMPTS = 2
+"""One failure may be a connection that was cut, or a moment in which this process did not run. Together they take less than the
+shortest deadline of a method of ours: who waited for a database that froze is told so."""
 WORKER_PAUSE_SECONDS = (0.1, 5.0)
 WORKER_STEADY_SECONDS = 30.0
 
@@ -108,6 +110,13 @@ class Server:
             await asyncio.sleep(READY_SECONDS)
 
     async def _problem(self) -> str | None:
+        for _ in range(READY_ATTEMPTS):
+            problem = await self._asked()
+            if problem is None:
+                break
+        return problem
+
+    async def _asked(self) -> str | None:
         try:
             async with asyncio.timeout(READY_PATIENCE_SECONDS):
                 return await self._ready()

@@ -1,5 +1,6 @@
 """Faults on the wire: `google.rpc.Status` with ErrorInfo, every bad field, and when to try again."""
 
+from collections.abc import Mapping
 from typing import cast
 
 import grpc
@@ -11,6 +12,9 @@ from faults import Code, Fault, InvalidArgument, PeerUnavailable, Remembered
 
 DETAILS_KEY = "grpc-status-details-bin"
 INTERNAL = 13
+VIOLATIONS_BYTES_MAX = 3_000
+MESSAGE_CHARACTERS_MAX = 500
+"""Both: gRPC clients take 8 KiB of trailing metadata, and details travel in base64; above, even the code is lost."""
 PEER_FAILS = frozenset({
     grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED, grpc.StatusCode.UNKNOWN,
     grpc.StatusCode.INTERNAL, grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED,
@@ -20,15 +24,14 @@ PEER_FAILS = frozenset({
 
 def status_of(fault: Fault, *, service: str, call_id: str) -> status_pb2.Status:
     """A fault as the caller gets it."""
-    status = status_pb2.Status(code=fault.code.value, message=fault.message)
-    _add(status, error_details_pb2.ErrorInfo(
-        reason=fault.reason, domain=f"{service}.teppan", metadata={**fault.metadata, "call_id": call_id}
-    ))  # fmt: skip
-    if isinstance(fault, InvalidArgument):
-        violations = [
-            error_details_pb2.BadRequest.FieldViolation(field=path, description=problem) for path, problem in fault.fields.items()
-        ]
-        _add(status, error_details_pb2.BadRequest(field_violations=violations))
+    status = status_pb2.Status(code=fault.code.value, message=fault.message[:MESSAGE_CHARACTERS_MAX])
+    metadata = {**fault.metadata, "call_id": call_id}
+    bad = _bad_request(fault.fields) if isinstance(fault, InvalidArgument) else None
+    if bad is not None and (left_off := len(fault.fields) - len(bad.field_violations)):  # type: ignore[attr-defined]  # `bad` says that it has them
+        metadata["fields_left_off"] = str(left_off)
+    _add(status, error_details_pb2.ErrorInfo(reason=fault.reason, domain=f"{service}.teppan", metadata=metadata))
+    if bad is not None:
+        _add(status, bad)
     if fault.retry_seconds is not None:
         retry = error_details_pb2.RetryInfo()
         retry.retry_delay.FromNanoseconds(int(fault.retry_seconds * 1e9))
@@ -41,6 +44,17 @@ def status_of_bug(*, service: str, call_id: str) -> status_pb2.Status:
     status = status_pb2.Status(code=INTERNAL, message=f"internal error, call {call_id}")
     _add(status, error_details_pb2.ErrorInfo(reason="BUG", domain=f"{service}.teppan", metadata={"call_id": call_id}))
     return status
+
+
+def _bad_request(fields: Mapping[str, str]) -> error_details_pb2.BadRequest:
+    """The bad fields, as many as fit."""
+    bad = error_details_pb2.BadRequest()
+    for path, problem in fields.items():
+        bad.field_violations.add(field=path, description=problem)
+        if bad.ByteSize() > VIOLATIONS_BYTES_MAX:
+            del bad.field_violations[-1]
+            break
+    return bad
 
 
 def retry_seconds(status: status_pb2.Status) -> float | None:

@@ -7,10 +7,10 @@ from functools import cache
 from typing import Any, TextIO
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from structlog.typing import Processor
 
-from rpccommon.listening import CannotListen, host_and_port
+from rpccommon import metrics
 from tls import Tls
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -85,30 +85,5 @@ class Telemetry:
         return Measures(self._calls, self._seconds, self._running, method)
 
     def start_metrics(self, listen: str, tls: Tls | None = None) -> Callable[[], None]:
-        """Serves the metrics over HTTP at `host:port`, in a thread; what it gives stops it. Raises CannotListen.
-
-        With `tls` over HTTPS, to those who have a certificate of the same authority.
-        """
-        host, port = host_and_port(listen)
-        try:
-            server, thread = start_http_server(port, addr=host, registry=self.registry, **_https(tls))
-        except OSError as error:
-            raise CannotListen(f"metrics of {self.service}: cannot listen on {listen}: {error.strerror}") from error
-
-        def close() -> None:
-            server.shutdown()
-            server.server_close()
-            thread.join()
-
-        return close
-
-
-def _https(tls: Tls | None) -> dict[str, Any]:
-    if tls is None:
-        return {}
-    return {
-        "certfile": str(tls.certificate_file),
-        "keyfile": str(tls.key_file),
-        "client_cafile": str(tls.ca_file),
-        "client_auth_required": True,
-    }
+        """Serves the metrics at `host:port`; what it gives stops it. Raises CannotListen."""
+        return metrics.serve(self.registry, listen, tls)

@@ -53,6 +53,35 @@ async def test_an_address_that_is_none_is_an_error_that_names_it(listen: str) ->
         await server(listen).start()
 
 
+async def test_one_failure_of_the_check_is_not_taken_for_unreadiness(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that was cut, or a moment in which this process did not run."""
+    monkeypatch.setattr("rpccommon.server.READY_SECONDS", 0.01)
+    asked = 0
+
+    async def readiness() -> str | None:
+        nonlocal asked
+        asked += 1
+        if asked % 2:
+            raise OSError("cut")
+        return None
+
+    running = server(readiness=readiness)
+    port = await running.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel, asyncio.timeout(5):
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        watch = stub.Watch(health_pb2.HealthCheckRequest())
+        while (await watch.read()).status != SERVING:
+            pass
+        while asked < 20:
+            await asyncio.sleep(0.01)
+        changed = asyncio.ensure_future(watch.read())
+        await asyncio.sleep(0)
+        assert not changed.done()
+        assert running._calls.unready is None
+        changed.cancel()
+    await running.stop()
+
+
 async def test_health_follows_readiness_and_watchers_are_told_until_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rpccommon.server.READY_SECONDS", 0.01)
     problem: list[str | Exception | None] = ["the database does not answer"]

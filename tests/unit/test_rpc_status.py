@@ -201,3 +201,14 @@ def test_only_what_is_safe_to_repeat_is_repeated_by_the_service_config() -> None
         assert entry["retryPolicy"]["retryableStatusCodes"] == ["UNAVAILABLE"]
         assert 2 <= entry["retryPolicy"]["maxAttempts"] <= 5
         assert "timeout" not in entry, "grpc/grpc#40633: they end early"
+
+
+def test_bad_fields_are_named_as_many_as_a_client_can_take() -> None:
+    fault = InvalidArgument({f"slots[{n}].length_minutes": "value must be greater than or equal to 15" for n in range(2_800)})
+    status = status_of(fault, service="bookings", call_id="c")
+    assert len(status.SerializeToString()) < 4_000  # in base64, and twice the message: well below the 8 KiB that clients take
+    info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+    assert [detail.Unpack(info) or detail.Unpack(bad) for detail in status.details] == [True, True]
+    assert len(bad.field_violations) > 20
+    assert int(info.metadata["fields_left_off"]) == 2_800 - len(bad.field_violations)
+    assert status.message == "slots[0].length_minutes: value must be greater than or equal to 15 (and 2799 more fields)"

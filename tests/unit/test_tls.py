@@ -1,7 +1,9 @@
 """Mutual TLS between services, and where plaintext is refused."""
 
+import asyncio
 import socket
 import ssl
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator
@@ -13,6 +15,7 @@ import grpc
 import pytest
 import trustme
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from probe import __main__ as probe
 from prometheus_client import CollectorRegistry
 
 import settings
@@ -114,6 +117,40 @@ def test_metrics_are_for_holders_of_a_certificate_too(own: Tls) -> None:
     close()
 
 
+def test_who_connects_to_the_metrics_and_says_nothing_keeps_nobody_out_and_nothing_from_ending(own: Tls) -> None:
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        port = reserved.getsockname()[1]
+    close = Telemetry("test", CollectorRegistry()).start_metrics(f"127.0.0.1:{port}", own)
+    known = ssl.create_default_context(cafile=own.ca_file)
+    known.load_cert_chain(own.certificate_file, own.key_file)
+    with socket.create_connection(("127.0.0.1", port)):
+        with urllib.request.urlopen(f"https://localhost:{port}/metrics", timeout=5, context=known) as answer:
+            assert answer.status == 200
+        closing = threading.Thread(target=close)
+        closing.start()
+        closing.join(timeout=5)
+        assert not closing.is_alive()
+
+
+async def test_a_container_asks_its_service_in_whatever_name_its_certificate_is_for(
+    tmp_path: Path, authority: trustme.CA, capfd: pytest.CaptureFixture[str]
+) -> None:
+    named = issued(tmp_path / "named", authority, "bookings")
+    calls = Calls("test", policies(*SERVICES), verifier(), Telemetry("test", CollectorRegistry()))
+    server = Server("test", "127.0.0.1:0", calls, [], [], ready, tls=named, drain_seconds=0)
+    environ = {
+        "TEPPAN_LISTEN": f"0.0.0.0:{await server.start()}", "TEPPAN_TLS_CERTIFICATE_FILE": str(named.certificate_file),
+        "TEPPAN_TLS_KEY_FILE": str(named.key_file), "TEPPAN_TLS_CA_FILE": str(named.ca_file),
+    }  # fmt: skip
+    async with asyncio.timeout(10):
+        while await asyncio.to_thread(probe.main, environ):
+            await asyncio.sleep(0.05)
+    assert "SERVING" in capfd.readouterr().out
+    await server.stop()
+    assert await asyncio.to_thread(probe.main, environ) == 1
+
+
 def test_files_that_do_not_belong_together_are_named(own: Tls, tmp_path: Path, authority: trustme.CA) -> None:
     other = issued(tmp_path / "other", authority, "localhost", not_after=datetime.now(UTC) + timedelta(days=1))
     own.check(datetime.now(UTC))
@@ -170,6 +207,13 @@ def test_plaintext_is_for_loopback_or_for_where_it_is_asked_for_by_name(tmp_path
 def test_a_part_of_the_files_of_tls_is_too_little(tmp_path: Path, own: Tls) -> None:
     with pytest.raises(SettingsWrong, match="TEPPAN_TLS_KEY_FILE is not set\nTEPPAN_TLS_CA_FILE is not set"):
         read(tmp_path, TEPPAN_TLS_CERTIFICATE_FILE=str(own.certificate_file))
+
+
+@pytest.mark.parametrize("value", ["5s", "-1", "inf", "nan"])
+def test_a_length_of_time_that_is_none_is_named(tmp_path: Path, value: str) -> None:
+    assert read(tmp_path, TEPPAN_DRAIN_SECONDS="0.5").drain_seconds == 0.5
+    with pytest.raises(SettingsWrong, match=f"TEPPAN_DRAIN_SECONDS is '{value}', and not a number of seconds"):
+        read(tmp_path, TEPPAN_DRAIN_SECONDS=value)
 
 
 def test_secrets_may_stand_in_files(tmp_path: Path) -> None:
