@@ -16,9 +16,7 @@ from demo.scene import Place, Scene, customer, week
 from teppan.bookings.v1 import bookings_pb2, bookings_pb2_grpc
 from teppan.client import aio
 from teppan.identity.v1 import stations_pb2
-from teppan.payments.v1 import payments_pb2_grpc
-
-from tests.e2e.test_processes import deposit
+from teppan.payments.v1 import payments_pb2, payments_pb2_grpc
 
 PAUSE_SECONDS = 0.02
 PAID_EACH = 5
@@ -172,3 +170,21 @@ async def own_station(backend: Backend, cast: Scene, name: str) -> Scene:
     guest = await customer(backend, cast.admin, station, 0)
     place = Place(station_id=station, name=name, currency_code="EUR", customers=(guest,))
     return Scene(admin=cast.admin, tokens={"agent": cast.admin}, places=(place,))
+
+
+def deposit(made: bookings_pb2.Booking) -> payments_pb2.CreatePaymentRequest:
+    """The deposit of a booking, in cash."""
+    return payments_pb2.CreatePaymentRequest(
+        request_id=new_id(),
+        station_id=made.station_id,
+        booking_id=made.booking_id,
+        amount_minor=made.deposit_minor,
+        kind=payments_pb2.PAYMENT_KIND_DEPOSIT,
+        method=payments_pb2.PAYMENT_METHOD_CASH,
+        currency_code=made.currency_code,
+    )
+
+
+async def state_of(backend: Backend, token: str, station_id: str, booking_id: str) -> int:
+    request = bookings_pb2.GetBookingRequest(station_id=station_id, booking_id=booking_id)
+    return int((await backend.call("bookings.GetBooking", request, token)).booking.state)

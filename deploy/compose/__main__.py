@@ -12,7 +12,7 @@ from compose.stack import DATABASE, Composed, EngineFails, engine
 from local.database import ROOT
 from local.stack import PORTS, StackFails, chosen_ports
 
-FOLDER = Path(os.environ.get("TEPPAN_COMPOSE_FOLDER") or ROOT / "build" / "compose")
+FOLDER = Path(os.environ.get("TEPPAN_COMPOSE_FOLDER") or ROOT / "build" / "compose").resolve()
 """Where the secrets and the description are."""
 PROJECT = os.environ.get("TEPPAN_PROJECT") or "teppan"
 REFUSED = 2
@@ -29,7 +29,7 @@ def main(arguments: list[str]) -> int:
     chosen = parser.parse_args(arguments)
     try:
         return int(chosen.run(chosen))
-    except (EngineFails, StackFails) as refusal:
+    except (EngineFails, StackFails, OSError) as refusal:
         print(refusal, file=sys.stderr)
     except grpc.RpcError as error:
         print(f"The stack is up, and the administrator cannot log in: {error}", file=sys.stderr)

@@ -4,37 +4,59 @@ Each container gets one folder, and finds in it what it needs under the same nam
 its owner's alone; what is in them has to be readable by the containers' users, whoever they are.
 """
 
-import os
 import secrets
-import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import trustme
+from cryptography import x509
+from cryptography.x509.oid import NameOID
 
 from local import secret
 from local.database import KINDS, SERVICES
+from local.stack import alone
 
 CERTIFICATE_DAYS = 90
 """Long enough for any development stack, and short enough that nobody builds on them."""
 NAMES_HERE = ("localhost", "127.0.0.1", "::1")
+DEVELOPMENT = "development only"
+"""By this its certificates are known."""
 PASSWORD_BYTES = 24
 DATABASE_HOST = "postgres:5432"
 
 
 def certificates(folder: Path) -> None:
-    """Certificates for every container that speaks TLS, by an authority that is made once: `authority/ca.crt`."""
+    """Certificates for every container that speaks TLS, by an authority that is made once: `authority/ca.crt`.
+
+    Those of another authority are somebody's own, and stay as they are.
+    """
     authority = _authority(folder / "authority")
     for name in (*SERVICES, "envoy", "prometheus"):
+        if _foreign(folder / name / "tls.crt"):
+            continue
         made = authority.issue_cert(name, *NAMES_HERE, not_after=datetime.now(UTC) + timedelta(days=CERTIFICATE_DAYS))
         _write(folder / name / "tls.crt", b"".join(blob.bytes() for blob in made.cert_chain_pems))
         _write(folder / name / "tls.key", made.private_key_pem.bytes())
         _write(folder / name / "ca.crt", authority.cert_pem.bytes())
 
 
+def _foreign(certificate: Path) -> bool:
+    """Whether there is a certificate, and it is of no development authority."""
+    if not certificate.exists():
+        return False
+    issuer = x509.load_pem_x509_certificate(certificate.read_bytes()).issuer
+    return DEVELOPMENT not in [each.value for each in issuer.get_attributes_for_oid(NameOID.ORGANIZATIONAL_UNIT_NAME)]
+
+
 def make(folder: Path, database: str) -> None:
-    """Everything that the containers are given, of which nothing that is there changes, but the certificates."""
+    """Everything that the containers are given: copies of what is in `keys/`, made once, and certificates. Raises StackFails."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    with alone(folder / ".lock"):
+        _make(folder, database)
+
+
+def _make(folder: Path, database: str) -> None:
     certificates(folder)
     keys = folder / "keys"
     secret.make(keys, SERVICES)
@@ -71,7 +93,7 @@ def _authority(folder: Path) -> trustme.CA:
     certificate, key = folder / "ca.crt", folder / "ca.key"
     if key.exists():
         return trustme.CA.from_pem(certificate.read_bytes(), key.read_bytes())
-    made = trustme.CA(organization_name="Teppan", organization_unit_name="development only")
+    made = trustme.CA(organization_name="Teppan", organization_unit_name=DEVELOPMENT)
     _write(certificate, made.cert_pem.bytes())
     _write(key, made.private_key_pem.bytes(), mode=0o600)
     return made
@@ -85,11 +107,6 @@ def _kept(path: Path) -> bytes:
 
 
 def _write(path: Path, content: bytes, mode: int = 0o644) -> None:
-    """Writes a file as a whole: a container that starts meanwhile finds the old one or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.parent.chmod(0o755)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    fresh.touch(mode=mode)
-    fresh.write_bytes(content)
-    fresh.chmod(mode)
-    shutil.move(fresh, path)
+    path.parent.chmod(0o755)  # whatever the umask: containers' users read in it, below a folder that only its owner enters
+    secret.write(path, content, mode)

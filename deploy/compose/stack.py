@@ -11,10 +11,12 @@ import grpc
 from teppan.identity.v1 import tokens_pb2, tokens_pb2_grpc
 
 from compose import secrets
+from local import secret
 from local.database import ROOT, SERVICES
 from local.stack import NO_PROXY
 
 FILE = ROOT / "deploy" / "compose.yaml"
+MOUNTED = [ROOT / "deploy" / name for name in ("envoy/envoy.yaml", "postgres/roles.sql", "observability/prometheus.yml")]
 DATABASE = "teppan"
 EMAIL = "admin@teppan.example"
 LOGIN_SECONDS = 10.0
@@ -55,6 +57,8 @@ class Composed:
     def up(self, *, show: bool) -> None:
         """Makes the images and what is missing of the secrets, starts everything, and returns when it is healthy."""
         secrets.make(self.secrets, DATABASE)
+        for path in MOUNTED:  # containers' users read them, whatever the umask of the clone
+            path.chmod(path.stat().st_mode | 0o444)
         self.compose("build", show=show)
         try:
             self.compose("up", "--detach", "--wait", "--remove-orphans", show=show)
@@ -74,9 +78,7 @@ class Composed:
             "password_file": str(self.password_file),
             "token": self._login(),
         }
-        path = self.folder / "stack.json"
-        path.touch(mode=0o600)
-        path.write_text(json.dumps(known, indent=2) + "\n")
+        secret.write(self.folder / "stack.json", (json.dumps(known, indent=2) + "\n").encode())
         return known
 
     def containers(self, service: str) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 from teppan.identity.v1 import tokens_pb2, tokens_pb2_grpc
 
+from local import secret
 from local.database import ROOT
 from local.stack import NO_PROXY, PYTHONPATH, Stack, StackFails
 
@@ -23,8 +24,7 @@ def describe(stack: Stack) -> Mapping[str, str]:
     """Makes the administrator where there is none, logs in, and writes `stack.json`: addresses, token, database."""
     password_file = stack.folder / "secrets" / "admin.password"
     if not password_file.exists():
-        password_file.touch(mode=0o600)
-        password_file.write_text(secrets.token_urlsafe(18))
+        secret.write(password_file, secrets.token_urlsafe(18).encode())
     _bootstrap(stack, str(password_file))
     token = asyncio.run(_login(stack.address("identity"), password_file.read_text()))
     known = {
@@ -34,9 +34,7 @@ def describe(stack: Stack) -> Mapping[str, str]:
         "password_file": str(password_file),
         "database_url": stack.server.url(stack.database),
     }
-    path = stack.folder / "stack.json"
-    path.touch(mode=0o600)
-    path.write_text(json.dumps(known, indent=2) + "\n")
+    secret.write(stack.folder / "stack.json", (json.dumps(known, indent=2) + "\n").encode())
     return known
 
 

@@ -16,6 +16,7 @@ SECRET_BYTES = 32
 def make(folder: Path, services: tuple[str, ...]) -> None:
     """Makes what is missing: a key and a token key for each service, the JWKS of all, identity's signing key, the keyrings."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.chmod(0o700)
     for service in services:
         _write(folder / f"{service}.pem", _private_key())
         _write(folder / f"{service}.token.key", base64.urlsafe_b64encode(os.urandom(SECRET_BYTES)))
@@ -24,10 +25,21 @@ def make(folder: Path, services: tuple[str, ...]) -> None:
     _write(folder / "services.jwks.json", _jwks(folder, services))
 
 
+def write(path: Path, content: bytes, mode: int = 0o600) -> None:
+    """Writes a file as a whole, or not at all: whoever reads it meanwhile, or after a full disk, finds the old one, or none."""
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        fresh.touch(mode=mode)
+        fresh.chmod(mode)
+        fresh.write_bytes(content)
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
 def _write(path: Path, content: bytes) -> None:
     if not path.exists():
-        path.touch(mode=0o600)
-        path.write_bytes(content)
+        write(path, content)
 
 
 def _private_key() -> bytes:

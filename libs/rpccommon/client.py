@@ -1,7 +1,7 @@
 """A way to another service: who calls, how long it may take, and what its failures mean here."""
 
 import json
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any
 
 import grpc
@@ -22,20 +22,6 @@ SERVICE_CONFIG = {
     "loadBalancingConfig": [{"round_robin": {}}],
     "healthCheckConfig": {"serviceName": ""},  # a replica that drains says so, and is left before it stops
 }
-OPTIONS = (
-    ("grpc.enable_http_proxy", 0),  # a proxy of the environment is for the world outside
-    ("grpc.service_config", json.dumps(SERVICE_CONFIG)),  # no retries, but of what no server has seen
-    ("grpc.dns_min_time_between_resolutions_ms", 1_000),  # else half a minute: a replica may come back with another address
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 1_000),  # also how long one attempt may take
-    ("grpc.max_reconnect_backoff_ms", 1_000),
-    ("grpc.keepalive_time_ms", int(KEEPALIVE_SECONDS * 1000)),
-    ("grpc.keepalive_timeout_ms", int(KEEPALIVE_PATIENCE_SECONDS * 1000)),
-    ("grpc.http2.ping_timeout_ms", int(KEEPALIVE_PATIENCE_SECONDS * 1000)),  # without it: a minute (measured)
-    ("grpc.http2.max_pings_without_data", 0),
-    ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
-    ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
-)
 
 Method = Any
 """A method of a stub: grpc's own type of it says nothing of request and response."""
@@ -56,10 +42,10 @@ class Peer:
         self.assert_idle = idle
         self._token = token
         if tls is None:
-            self.channel = grpc.aio.insecure_channel(address, options=OPTIONS)
+            self.channel = grpc.aio.insecure_channel(address, options=_options())
         else:
             credentials = grpc.ssl_channel_credentials(tls.ca, tls.key, tls.certificate)
-            self.channel = grpc.aio.secure_channel(address, credentials, options=OPTIONS)
+            self.channel = grpc.aio.secure_channel(address, credentials, options=_options())
 
     async def call(self, method: Method, request: Any, *, timeout: float) -> Any:  # gRPC sends it to the peer
         """The answer of a unary method within `timeout` seconds, and within the present call's deadline. Raises faults."""
@@ -93,3 +79,20 @@ class Peer:
         bearer = ("authorization", self._token.bearer())
         present = call_id()
         return (bearer, (CALL_ID_KEY, present)) if present else (bearer,)
+
+
+def _options() -> Sequence[tuple[str, Any]]:
+    return (
+        ("grpc.enable_http_proxy", 0),  # a proxy of the environment is for the world outside
+        ("grpc.service_config", json.dumps(SERVICE_CONFIG)),  # no retries, but of what no server has seen
+        ("grpc.dns_min_time_between_resolutions_ms", 1_000),  # else half a minute: a replica may come back with another address
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.min_reconnect_backoff_ms", 1_000),  # also how long one attempt may take
+        ("grpc.max_reconnect_backoff_ms", 1_000),
+        ("grpc.keepalive_time_ms", int(KEEPALIVE_SECONDS * 1000)),
+        ("grpc.keepalive_timeout_ms", int(KEEPALIVE_PATIENCE_SECONDS * 1000)),
+        ("grpc.http2.ping_timeout_ms", int(KEEPALIVE_PATIENCE_SECONDS * 1000)),  # without it: a minute (measured)
+        ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+        ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
+    )

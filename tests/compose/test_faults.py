@@ -24,7 +24,7 @@ from compose.stack import Composed, engine
 from local.database import SERVICES
 from tests.compose.inside import sql
 from tests.deployed import eventually
-from tests.e2e.test_processes import deposit
+from tests.traffic import deposit
 
 DEADLINE_SECONDS = 10.0
 RECOVERY_SECONDS = 10.0

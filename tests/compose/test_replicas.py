@@ -16,7 +16,7 @@ from compose.stack import Composed, engine
 from local.database import SERVICES
 from tests.compose.inside import certified, inspect, metric, sql
 from tests.deployed import eventually, healthy
-from tests.e2e.test_processes import deposit, state_of
+from tests.traffic import deposit, state_of
 from tls import Tls
 
 CALLS = 200

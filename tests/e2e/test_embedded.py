@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 from local import stack
 from local.database import ROOT, SERVICES
 from local.postgres import data_folder
-from local.stack import Stack
+from local.stack import PYTHONPATH, Stack
 from local.supervise import Program
 from tests.deployed import eventually
 
@@ -42,6 +43,22 @@ def test_a_service_without_settings_names_all_that_are_missing() -> None:
     assert done.returncode == 2
     for name in ("TEPPAN_LISTEN", "TEPPAN_DATABASE_APP_URL", "TEPPAN_IDENTITY_ADDRESS", "TEPPAN_KEYRING_FILE"):
         assert f"{name} is not set" in done.stderr
+
+
+def test_a_service_that_waits_for_its_database_ends_when_it_is_told_to(embedded: Stack) -> None:
+    """With a code of its own: a container's first process has no other reaction to SIGTERM."""
+    [closed, listen, metrics] = stack.free_ports(3)
+    nobody = f"postgresql://bookings_app@127.0.0.1:{closed}/teppan"
+    environ = {
+        **embedded.environ("bookings"), "TEPPAN_DATABASE_APP_URL": nobody, "TEPPAN_DATABASE_PLATFORM_URL": nobody,
+        "TEPPAN_LISTEN": f"127.0.0.1:{listen}", "TEPPAN_METRICS_LISTEN": f"127.0.0.1:{metrics}", "PYTHONPATH": PYTHONPATH,
+    }  # fmt: skip
+    with subprocess.Popen([sys.executable, "-m", "bookings"], cwd=ROOT, env=environ, stdout=subprocess.PIPE, text=True) as waiting:
+        assert waiting.stdout is not None
+        while "waiting for the database" not in waiting.stdout.readline():
+            assert waiting.poll() is None
+        waiting.terminate()
+        assert waiting.wait(timeout=SECONDS) == 128 + signal.SIGTERM
 
 
 def test_a_taken_port_is_named(folder: Path) -> None:
