@@ -146,7 +146,7 @@ async def test_a_database_that_froze_is_told_and_everything_goes_on_when_it_thaw
     calls: list[Callable[[], Awaitable[Told]]] = [
         lambda: told(bare, "bookings.CreateBooking", random.choice(creates), cast.admin),
         lambda: told(bare, "bookings.GetBooking", get, cast.admin),
-        lambda: told(bare, "payments.CreatePayment", deposit(made), cast.admin),
+        lambda: told(bare, "payments.CreatePayment", little(made), cast.admin),
         lambda: told(bare, "stations.GetStation", stations_pb2.GetStationRequest(station_id=place.station_id), cast.admin),
         lambda: told(bare, "tokens.Login", tokens_pb2.LoginRequest(email="admin@teppan.example", password=password), ""),
     ]
@@ -187,8 +187,7 @@ async def test_a_killed_replica_is_hardly_noticed_and_two_are_told(
     payments: list[payments_pb2.CreatePaymentRequest] = []
 
     async def pay() -> Told:
-        request = deposit(made)
-        request.amount_minor = 1
+        request = little(made)
         payments.append(request)
         return await told(bare, "payments.CreatePayment", request, cast.admin)
 
@@ -209,3 +208,10 @@ async def test_a_killed_replica_is_hardly_noticed_and_two_are_told(
     assert len(set(done)) == len(payments)
     paid = f"SELECT count(*), sum(amount_minor) FROM payments.payments WHERE booking_id = '{made.booking_id}'"
     assert sql(composed, paid) == [f"{len(payments)}|{len(payments)}"]
+
+
+def little(made: bookings_pb2.Booking) -> payments_pb2.CreatePaymentRequest:
+    """A payment that can be made many times."""
+    request = deposit(made)
+    request.amount_minor = 1
+    return request
