@@ -63,17 +63,42 @@ class StationsServicer(stations_pb2_grpc.StationsServiceServicer):
 
     async def ListStations(self, request: stations_pb2.ListStationsRequest, context: Context) -> stations_pb2.ListStationsResponse:
         """A page of those that the caller may see."""
-        after = stations_wire.code_from_token(request.page_token, self._tokens)
-        page = await self._stations.page(caller(), after=after, size=pages.page_size(request.page_size))
-        return stations_wire.page_to_pb(page, self._tokens)
+        after = stations_wire.code_from_pb(request, self._tokens)
+        size = pages.page_size(request.page_size)
+        page = await self._stations.page(caller(), show_deleted=request.show_deleted, after=after, size=size)
+        return stations_wire.page_to_pb(page, self._tokens, stations_wire.purpose_of(request))
 
     async def SuspendStation(
         self, request: stations_pb2.SuspendStationRequest, context: Context
     ) -> stations_pb2.SuspendStationResponse:
         """Takes one out of use."""
-        wanted = stations_wire.suspension_from_pb(request)
+        wanted = stations_wire.change_from_pb(request)
         station = await self._stations.suspend(caller(), wanted, request_id=UUID(request.request_id))
         return stations_pb2.SuspendStationResponse(station=stations_wire.station_to_pb(station))
+
+    async def ResumeStation(
+        self, request: stations_pb2.ResumeStationRequest, context: Context
+    ) -> stations_pb2.ResumeStationResponse:
+        """Takes one into use again."""
+        wanted = stations_wire.change_from_pb(request)
+        station = await self._stations.resume(caller(), wanted, request_id=UUID(request.request_id))
+        return stations_pb2.ResumeStationResponse(station=stations_wire.station_to_pb(station))
+
+    async def DeleteStation(
+        self, request: stations_pb2.DeleteStationRequest, context: Context
+    ) -> stations_pb2.DeleteStationResponse:
+        """Deletes one softly."""
+        wanted = stations_wire.change_from_pb(request)
+        station = await self._stations.delete(caller(), wanted, request_id=UUID(request.request_id))
+        return stations_pb2.DeleteStationResponse(station=stations_wire.station_to_pb(station))
+
+    async def UndeleteStation(
+        self, request: stations_pb2.UndeleteStationRequest, context: Context
+    ) -> stations_pb2.UndeleteStationResponse:
+        """Takes a deletion back."""
+        wanted = stations_wire.change_from_pb(request)
+        station = await self._stations.undelete(caller(), wanted, request_id=UUID(request.request_id))
+        return stations_pb2.UndeleteStationResponse(station=stations_wire.station_to_pb(station))
 
 
 class UsersServicer(users_pb2_grpc.UsersServiceServicer):

@@ -44,6 +44,8 @@ stations = Table(
     Column("version", BigInteger, nullable=False),
     _time("create_time"),
     _time("update_time"),
+    _time("delete_time", nullable=True),
+    CheckConstraint("(delete_time IS NULL) = (state < 3)", name="delete_time"),
 )
 
 users = Table(

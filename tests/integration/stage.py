@@ -154,6 +154,13 @@ class Teppan:
         )
         return str((await self.stations.CreateStation(request, metadata=self.admin)).station.station_id)
 
+    async def turn(self, station_id: str, *verbs: str) -> stations_pb2.Station:
+        """Changes a station's state, once for each verb: "Suspend", "Resume", "Delete", "Undelete"; the station in the end."""
+        for verb in verbs:
+            request = getattr(stations_pb2, f"{verb}StationRequest")(request_id=new(), station_id=station_id)
+            answer = await getattr(self.stations, f"{verb}Station")(request, metadata=self.admin)
+        return answer.station  # type: ignore[no-any-return]  # of any of the four responses
+
     async def customer(self, station_id: str) -> str:
         """A new customer; their ID."""
         request = customers_pb2.CreateCustomerRequest(

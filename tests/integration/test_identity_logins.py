@@ -121,12 +121,11 @@ async def test_the_right_password_gives_a_token_that_the_published_keys_verify(t
     assert len(answer.stations) > 0
 
 
-async def test_a_token_carries_the_roles_that_count_now(teppan: Teppan, user: users_pb2.User, rows: asyncpg.Pool) -> None:
+async def test_a_token_carries_the_roles_that_count_now(teppan: Teppan, user: users_pb2.User) -> None:
     active, ending = await member(teppan, user), await member(teppan, user, expire_time=datetime.now(UTC) + timedelta(hours=1))
     suspended, expired, deleted = [await member(teppan, user) for _ in range(3)]
-    request = stations_pb2.SuspendStationRequest(request_id=new(), station_id=str(suspended))
-    await teppan.stations.SuspendStation(request, metadata=teppan.admin)
-    await rows.execute("UPDATE identity.stations SET state = 3 WHERE id = $1", deleted)
+    await teppan.turn(str(suspended), "Suspend")
+    await teppan.turn(str(deleted), "Delete")
     owner = await asyncpg.connect(teppan.server.url(teppan.database, "identity_owner"))
     await owner.execute("UPDATE identity.memberships SET expire_time = now() WHERE station_id = $1", expired)
     await owner.close()
@@ -134,6 +133,10 @@ async def test_a_token_carries_the_roles_that_count_now(teppan: Teppan, user: us
     keys = FixedKeys.from_jwks((await teppan.tokens.GetKeys(tokens_pb2.GetKeysRequest())).jwks_json)
     caller = await Verifier(keys, keys, Clock()).caller(f"Bearer {issued.access_token}")
     assert caller.roles == dict.fromkeys((active, ending, suspended), options_pb2.ROLE_AGENT)
+    await teppan.turn(str(deleted), "Undelete")  # what was given before the deletion counts again
+    issued = await login(teppan, user.email)
+    caller = await Verifier(keys, keys, Clock()).caller(f"Bearer {issued.access_token}")
+    assert caller.roles == dict.fromkeys((active, ending, suspended, deleted), options_pb2.ROLE_AGENT)
 
 
 async def test_everything_that_is_wrong_has_one_answer(teppan: Teppan, user: users_pb2.User, rows: asyncpg.Pool) -> None:

@@ -1,4 +1,4 @@
-"""Stations over a real socket: made once, read by those who may, listed page by page, suspended for good."""
+"""Stations over a real socket: made once, read by those who may, listed page by page."""
 
 import asyncio
 import random
@@ -27,12 +27,6 @@ async def made(teppan: Teppan, **changes: Any) -> pb.Station:
     return answer.station
 
 
-async def suspended(teppan: Teppan, station_id: str, *, by: Metadata, **changes: Any) -> pb.Station:
-    request = pb.SuspendStationRequest(**{"request_id": new(), "station_id": station_id, **changes})
-    answer: pb.SuspendStationResponse = await teppan.stations.SuspendStation(request, metadata=by)
-    return answer.station
-
-
 async def test_a_station_is_in_use_at_once(teppan: Teppan) -> None:
     request = wanted(display_name="Berlin Mitte")
     station = (await teppan.stations.CreateStation(request, metadata=teppan.admin)).station
@@ -47,7 +41,7 @@ async def test_a_repeated_creation_finds_the_station_as_it_is_now(teppan: Teppan
     request, admin = wanted(), teppan.admin
     first = (await teppan.stations.CreateStation(request, metadata=admin)).station
     assert (await teppan.stations.CreateStation(request, metadata=admin)).station == first
-    now = await suspended(teppan, first.station_id, by=admin)
+    now = await teppan.turn(first.station_id, "Suspend")
     assert (await teppan.stations.CreateStation(request, metadata=admin)).station == now
 
 
@@ -88,51 +82,10 @@ async def test_a_place_that_there_is_not_is_refused_with_both_fields(teppan: Tep
     assert set(refusal.fields) == {"time_zone", "currency_code"}
 
 
-async def test_a_suspended_station_is_announced_by_its_state_and_etag(teppan: Teppan) -> None:
-    station, admin = await made(teppan), teppan.admin
-    request = pb.SuspendStationRequest(request_id=new(), station_id=station.station_id, etag=station.etag)
-    first = (await teppan.stations.SuspendStation(request, metadata=admin)).station
-    assert (first.state, first.etag) == (pb.STATION_STATE_SUSPENDED, "2")
-    assert (await teppan.stations.SuspendStation(request, metadata=admin)).station == first
-    assert (await teppan.stations.GetStation(pb.GetStationRequest(station_id=station.station_id), metadata=admin)).station == first
-
-
-async def test_a_station_is_suspended_once(teppan: Teppan) -> None:
-    station, admin = await made(teppan), teppan.admin
-    await suspended(teppan, station.station_id, by=admin)
-    refusal = await refused(suspended(teppan, station.station_id, by=admin))
-    assert (refusal.code, refusal.reason) == ("FAILED_PRECONDITION", "STATION_STATE")
-    assert (refusal.metadata["state"], refusal.metadata["wanted"]) == ("SUSPENDED", "SUSPENDED")
-
-
-async def test_of_many_who_suspend_at_once_one_does(teppan: Teppan) -> None:
-    station = await made(teppan)
-    calls = [suspended(teppan, station.station_id, by=teppan.admin) for _ in range(8)]
-    answers = await asyncio.gather(*calls, return_exceptions=True)
-    assert sum(isinstance(answer, pb.Station) for answer in answers) == 1
-
-
-async def test_a_stale_etag_suspends_nothing(teppan: Teppan) -> None:
-    station, admin = await made(teppan), teppan.admin
-    refusal = await refused(suspended(teppan, station.station_id, by=admin, etag="7"))
-    assert (refusal.code, refusal.reason, refusal.metadata["etag"]) == ("ABORTED", "ETAG_STALE", "1")
-    read = await teppan.stations.GetStation(pb.GetStationRequest(station_id=station.station_id), metadata=admin)
-    assert read.station == station
-
-
-async def test_a_malformed_suspension_is_refused_with_every_bad_field(teppan: Teppan) -> None:
-    bad = pb.SuspendStationRequest(request_id="x", station_id="y", etag="z" * 101)
-    refusal = await refused(teppan.stations.SuspendStation(bad, metadata=teppan.admin))
-    assert set(refusal.fields) == {"request_id", "station_id", "etag"}
-
-
 async def test_the_platform_hears_that_a_station_is_not_there(teppan: Teppan) -> None:
     request = pb.GetStationRequest(station_id=new())
-    for answer in (
-        await refused(teppan.stations.GetStation(request, metadata=teppan.bearer(platform_role=SUPPORT))),
-        await refused(suspended(teppan, new(), by=teppan.admin)),
-    ):
-        assert (answer.code, answer.reason) == ("NOT_FOUND", "STATION_NOT_FOUND")
+    answer = await refused(teppan.stations.GetStation(request, metadata=teppan.bearer(platform_role=SUPPORT)))
+    assert (answer.code, answer.reason) == ("NOT_FOUND", "STATION_NOT_FOUND")
 
 
 async def test_others_cannot_tell_a_foreign_station_from_none(teppan: Teppan) -> None:
@@ -166,11 +119,12 @@ async def test_a_malformed_batch_is_refused(teppan: Teppan) -> None:
     assert set((await refused(teppan.stations.BatchGetStations(many, metadata=teppan.admin))).fields) == {"station_ids"}
 
 
-async def listed(teppan: Teppan, who: Metadata, *, page_size: int) -> list[list[pb.Station]]:
+async def listed(teppan: Teppan, who: Metadata, *, page_size: int, show_deleted: bool = False) -> list[list[pb.Station]]:
     """All pages of a list."""
     pages, token = [], ""
     while True:
-        answer = await teppan.stations.ListStations(pb.ListStationsRequest(page_size=page_size, page_token=token), metadata=who)
+        request = pb.ListStationsRequest(page_size=page_size, page_token=token, show_deleted=show_deleted)
+        answer = await teppan.stations.ListStations(request, metadata=who)
         pages.append(list(answer.stations))
         token = answer.next_page_token
         if not token:
@@ -195,6 +149,29 @@ async def test_the_platform_lists_every_station(teppan: Teppan) -> None:
         assert codes == sorted(set(codes))
 
 
+async def test_deleted_stations_are_read_and_listed_only_where_they_are_asked_for(teppan: Teppan) -> None:
+    active, suspended, deleted = sorted([await made(teppan) for _ in range(3)], key=lambda station: station.code)
+    suspended = await teppan.turn(suspended.station_id, "Suspend")
+    deleted = await teppan.turn(deleted.station_id, "Delete")
+    ids = [station.station_id for station in (active, suspended, deleted)]
+    for who in (teppan.bearer(roles=dict.fromkeys(map(UUID, ids), options_pb2.ROLE_VIEWER)), teppan.bearer(platform_role=SUPPORT)):
+        shown = [station for page in await listed(teppan, who, page_size=1_000) for station in page if station.station_id in ids]
+        assert shown == [active, suspended]
+        pages = await listed(teppan, who, page_size=2, show_deleted=True)
+        assert [station for page in pages for station in page if station.station_id in ids] == [active, suspended, deleted]
+        assert (await teppan.stations.GetStation(pb.GetStationRequest(station_id=ids[2]), metadata=who)).station == deleted
+        batch = await teppan.stations.BatchGetStations(pb.BatchGetStationsRequest(station_ids=ids), metadata=who)
+        assert list(batch.stations) == [active, suspended, deleted]
+
+
+async def test_a_page_token_of_the_list_without_deleted_stations_is_of_another_list(teppan: Teppan) -> None:
+    for _ in range(2):
+        await made(teppan)
+    first = await teppan.stations.ListStations(pb.ListStationsRequest(page_size=1), metadata=teppan.admin)
+    other = pb.ListStationsRequest(page_size=1, page_token=first.next_page_token, show_deleted=True)
+    assert (await refused(teppan.stations.ListStations(other, metadata=teppan.admin))).reason == "PAGE_TOKEN_INVALID"
+
+
 async def test_a_page_token_of_another_list_is_refused(teppan: Teppan) -> None:
     refusal = await refused(teppan.stations.ListStations(pb.ListStationsRequest(page_token="AAAA"), metadata=teppan.admin))  # noqa: S106
     assert (refusal.code, refusal.reason, set(refusal.fields)) == ("INVALID_ARGUMENT", "PAGE_TOKEN_INVALID", {"page_token"})
@@ -208,7 +185,6 @@ CALLS: dict[str, Callable[[Teppan, Metadata], Any]] = {
     "BatchGetStations": lambda teppan, who: teppan.stations.BatchGetStations(
         pb.BatchGetStationsRequest(station_ids=[new()]), metadata=who
     ),
-    "SuspendStation": lambda teppan, who: suspended(teppan, new(), by=who),
 }
 
 
@@ -220,9 +196,8 @@ async def test_who_may_not_is_refused(teppan: Teppan, call: str) -> None:
     assert (await refused(CALLS[call](teppan, ()))).reason == "TOKEN_MISSING"
 
 
-@pytest.mark.parametrize("call", ["CreateStation", "SuspendStation"])
-async def test_support_changes_nothing(teppan: Teppan, call: str) -> None:
-    assert (await refused(CALLS[call](teppan, teppan.bearer(platform_role=SUPPORT)))).code == "PERMISSION_DENIED"
+async def test_support_makes_nothing(teppan: Teppan) -> None:
+    assert (await refused(CALLS["CreateStation"](teppan, teppan.bearer(platform_role=SUPPORT)))).code == "PERMISSION_DENIED"
 
 
 async def test_a_list_needs_a_token(teppan: Teppan) -> None:

@@ -67,6 +67,21 @@ async def test_a_migration_goes_up_down_and_up_again(server: Server, empty: str,
     assert await catalog(server, empty, service) == first
 
 
+async def test_deleted_stations_survive_the_way_down_and_up_again(server: Server, empty: str) -> None:
+    url, folder = server.url(empty, "identity_owner"), migrations("identity")
+    await migrate.upgrade(url, "identity", folder)
+    insert = "INSERT INTO identity.stations VALUES (gen_random_uuid(), $1, '', '', '', '', $2, 1, now(), now(){})"
+    await fetch(url, insert.format(""), "INUSE", 2)  # as the code of before writes it
+    await fetch(url, insert.format(", now()"), "GONE", 3)
+    await migrate.downgrade(url, "identity", folder, "0001")
+    assert await migrate.upgrade(url, "identity", folder) == migrate.head(folder)
+    rows = await fetch(url, "SELECT code, state, delete_time = update_time FROM identity.stations ORDER BY state")
+    assert [tuple(row) for row in rows] == [("INUSE", 2, None), ("GONE", 3, True)]
+    for code, state, time in (("A", 3, ""), ("B", 1, ", now()")):
+        with pytest.raises(asyncpg.CheckViolationError, match="stations_delete_time_check"):
+            await fetch(url, insert.format(time), code, state)
+
+
 @pytest.mark.parametrize("service", SERVICES)
 async def test_every_table_says_whose_its_rows_are(service: str) -> None:
     schema = schema_of(service)

@@ -1,5 +1,6 @@
 """Protobuf <-> domain in identity."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -31,15 +32,21 @@ USER = User(
 def station(code: str = "BER1", name: str = "Mitte") -> Station:
     return Station(
         station_id=ID, code=code, name=name, display_name=name, time_zone="Europe/Berlin", currency_code="EUR",
-        state=State.SUSPENDED, version=2, create_time=NOW, update_time=NOW + timedelta(hours=1),
+        state=State.DELETED, version=2, create_time=NOW, update_time=NOW + timedelta(hours=1),
+        delete_time=NOW + timedelta(hours=1),
     )  # fmt: skip
 
 
 def test_a_station_is_shown_whole() -> None:
     shown = stations_wire.station_to_pb(station())
     assert {field.name for field, _ in shown.ListFields()} == {field.name for field in stations_pb2.Station.DESCRIPTOR.fields}
-    assert (shown.state, shown.etag) == (stations_pb2.STATION_STATE_SUSPENDED, "2")
+    assert (shown.state, shown.etag) == (stations_pb2.STATION_STATE_DELETED, "2")
     assert shown.create_time.ToDatetime(tzinfo=UTC) == NOW
+    assert shown.delete_time == shown.update_time
+
+
+def test_a_station_that_is_not_deleted_shows_no_time_of_it() -> None:
+    assert not stations_wire.station_to_pb(replace(station(), delete_time=None)).HasField("delete_time")
 
 
 def test_a_stations_event_carries_the_station() -> None:
@@ -98,23 +105,34 @@ def test_a_time_that_there_is_not_names_its_field() -> None:
     assert set(refusal.value.fields) == {"expire_time"}
 
 
-def test_a_page_leads_on_from_its_last_code() -> None:
-    answer = stations_wire.page_to_pb(Page(rows=[station("A1"), station("B1")], next=("B1",)), TOKENS)
+def page_shown(page: Page[Station], *, show_deleted: bool = False) -> stations_pb2.ListStationsResponse:
+    return stations_wire.page_to_pb(page, TOKENS, stations_wire.purpose_of(listing("", show_deleted=show_deleted)))
+
+
+def listing(token: str, *, show_deleted: bool = False) -> stations_pb2.ListStationsRequest:
+    return stations_pb2.ListStationsRequest(page_token=token, show_deleted=show_deleted)
+
+
+@pytest.mark.parametrize("show_deleted", [False, True])
+def test_a_page_leads_on_from_its_last_code(*, show_deleted: bool) -> None:
+    answer = page_shown(Page(rows=[station("A1"), station("B1")], next=("B1",)), show_deleted=show_deleted)
     assert [each.code for each in answer.stations] == ["A1", "B1"]
-    assert stations_wire.code_from_token(answer.next_page_token, TOKENS) == "B1"
+    assert stations_wire.code_from_pb(listing(answer.next_page_token, show_deleted=show_deleted), TOKENS) == "B1"
+    with pytest.raises(PageTokenInvalid):
+        stations_wire.code_from_pb(listing(answer.next_page_token, show_deleted=not show_deleted), TOKENS)
 
 
 def test_the_last_page_has_no_token() -> None:
-    assert not stations_wire.page_to_pb(Page(rows=[station()], next=None), TOKENS).next_page_token
-    assert stations_wire.code_from_token("", TOKENS) is None
+    assert not page_shown(Page(rows=[station()], next=None)).next_page_token
+    assert stations_wire.code_from_pb(listing(""), TOKENS) is None
 
 
 def test_a_page_ends_at_a_mebibyte_and_leads_on_from_there() -> None:
     rows = [station(f"S{number:03}", "\N{SUSHI}" * 200) for number in range(1_000)]
-    answer = stations_wire.page_to_pb(Page(rows=rows, next=None), TOKENS)
+    answer = page_shown(Page(rows=rows, next=None))
     assert 1 < len(answer.stations) < 1_000
     assert answer.ByteSize() <= PAGE_BYTES_MAX + 200
-    assert stations_wire.code_from_token(answer.next_page_token, TOKENS) == answer.stations[-1].code
+    assert stations_wire.code_from_pb(listing(answer.next_page_token), TOKENS) == answer.stations[-1].code
 
 
 @pytest.mark.parametrize(
@@ -122,5 +140,5 @@ def test_a_page_ends_at_a_mebibyte_and_leads_on_from_there() -> None:
 )
 def test_a_token_of_anything_else_is_refused(token: str) -> None:
     with pytest.raises(PageTokenInvalid) as refusal:
-        stations_wire.code_from_token(token, TOKENS)
+        stations_wire.code_from_pb(listing(token), TOKENS)
     assert set(refusal.value.fields) == {"page_token"}

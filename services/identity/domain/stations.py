@@ -32,14 +32,22 @@ class State(IntEnum):
     PURGED = 5
 
 
-TRANSITIONS: dict[State, set[State]] = {
-    State.ACTIVE: {State.SUSPENDED},
-    State.SUSPENDED: set(),
-    State.DELETED: set(),
-    State.PURGING: set(),
-    State.PURGED: set(),
-}
-"""The only place that knows what may follow what."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transition:
+    """A change of state: who is in one of `before` may come to be in `after`."""
+
+    before: frozenset[State]
+    after: State
+
+
+SUSPEND = Transition(before=frozenset({State.ACTIVE}), after=State.SUSPENDED)
+RESUME = Transition(before=frozenset({State.SUSPENDED}), after=State.ACTIVE)
+DELETE = Transition(before=frozenset({State.ACTIVE, State.SUSPENDED}), after=State.DELETED)
+UNDELETE = Transition(before=frozenset({State.DELETED}), after=State.SUSPENDED)
+"""These are the only places that know what may follow what. Nobody is taken into use by having been deleted by mistake."""
+
+LISTED = frozenset({State.ACTIVE, State.SUSPENDED})
+"""Those that a list has unless it is asked for the deleted ones too."""
 
 
 class StationNotFound(NotFound):
@@ -85,6 +93,8 @@ class Station:
     version: int
     create_time: datetime
     update_time: datetime
+    delete_time: datetime | None
+    """None unless it is deleted."""
 
 
 def check_place(wanted: NewStation) -> None:
@@ -111,16 +121,18 @@ def found(wanted: NewStation, *, station_id: UUID, now: datetime) -> Station:
         version=1,
         create_time=now,
         update_time=now,
+        delete_time=None,
     )
 
 
-def suspend(station: Station, *, etag: str, now: datetime) -> Station:
-    """The station, out of use. Raises StationState, EtagStale."""
+def changed(station: Station, transition: Transition, *, etag: str, now: datetime) -> Station:
+    """The station after a transition. Raises StationState, EtagStale; an empty etag matches any version."""
     if etag and etag != str(station.version):
         raise EtagStale("the station changed since its etag was read", etag=str(station.version))
-    if State.SUSPENDED not in TRANSITIONS[station.state]:
-        raise _unfit(station, State.SUSPENDED)
-    return replace(station, state=State.SUSPENDED, version=station.version + 1, update_time=now)
+    if station.state not in transition.before:
+        raise _unfit(station, transition.after)
+    deleted = now if transition.after is State.DELETED else None
+    return replace(station, state=transition.after, version=station.version + 1, update_time=now, delete_time=deleted)
 
 
 def expect_active(station: Station) -> None:

@@ -8,7 +8,7 @@ from sqlalchemy import insert, select, update
 
 from dbcommon.constraints import refusing
 from dbcommon.database import Transaction
-from identity.domain.stations import State, Station, StationCodeTaken, StationNotFound
+from identity.domain.stations import LISTED, State, Station, StationCodeTaken, StationNotFound
 from identity.tables import stations
 from pages import Page
 
@@ -35,9 +35,13 @@ async def stations_of(tx: Transaction, ids: Collection[UUID]) -> dict[UUID, Stat
     return {row["id"]: _station(row) for row in rows.mappings()}
 
 
-async def page(tx: Transaction, *, among: Collection[UUID] | None, after: str | None, size: int) -> Page[Station]:
+async def page(
+    tx: Transaction, *, among: Collection[UUID] | None, show_deleted: bool, after: str | None, size: int
+) -> Page[Station]:
     """Stations by code, after a code; among these IDs only, where some are given. Crosses stations."""
     statement = select(stations).order_by(stations.c.code).limit(size + 1)
+    if not show_deleted:
+        statement = statement.where(stations.c.state.in_([state.value for state in LISTED]))
     if among is not None:
         statement = statement.where(stations.c.id.in_(among))
     if after is not None:
@@ -49,11 +53,12 @@ async def page(tx: Transaction, *, among: Collection[UUID] | None, after: str | 
 
 async def save_state(tx: Transaction, station: Station) -> None:
     """Writes what a transition changes; the row is locked."""
-    changed = {"state": station.state.value, "version": station.version, "update_time": station.update_time}
+    changed = {"state": station.state.value, **{name: getattr(station, name) for name in _CHANGED}}
     await tx.execute(update(stations).where(stations.c.id == station.station_id).values(changed))
 
 
-_SAME = ("code", "name", "display_name", "time_zone", "currency_code", "version", "create_time", "update_time")
+_CHANGED = ("version", "update_time", "delete_time")
+_SAME = ("code", "name", "display_name", "time_zone", "currency_code", "create_time", *_CHANGED)
 """Columns and fields of one name and one type."""
 
 

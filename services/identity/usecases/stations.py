@@ -1,4 +1,4 @@
-"""Stations: made, read, listed, suspended."""
+"""Stations: made, read, listed, and taken from one state to another."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,19 @@ from dbcommon.feed import Event
 from dbcommon.references import Referent
 from dbcommon.requests import Requests
 from dbcommon.tenancy import NO_TENANT
-from identity.domain.stations import NewStation, State, Station, check_place, found, suspend
+from identity.domain.stations import (
+    DELETE,
+    RESUME,
+    SUSPEND,
+    UNDELETE,
+    NewStation,
+    State,
+    Station,
+    Transition,
+    changed,
+    check_place,
+    found,
+)
 from identity.domain.users import PlatformRole
 from identity.store import events
 from identity.store import stations as store
@@ -21,8 +33,8 @@ EVENT_TYPE = "identity.Station"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Suspension:
-    """What is asked for. An empty etag matches any version."""
+class Change:
+    """Which station is to change its state. An empty etag matches any version."""
 
     station_id: UUID
     etag: str
@@ -65,24 +77,40 @@ class Stations:
             there = await store.stations_of(tx, station_ids)
         return [there.get(id) for id in station_ids]
 
-    async def page(self, caller: Caller, *, after: str | None, size: int) -> Page[Station]:
+    async def page(self, caller: Caller, *, show_deleted: bool, after: str | None, size: int) -> Page[Station]:
         """The stations that a caller may see, by code: all for the platform, one's own for everybody else."""
         sees_all = caller.platform_role in {PlatformRole.SUPPORT, PlatformRole.ADMIN}
         async with self.platform.transaction(read_only=True) as tx:
-            return await store.page(tx, among=None if sees_all else caller.roles, after=after, size=size)
+            among = None if sees_all else caller.roles
+            return await store.page(tx, among=among, show_deleted=show_deleted, after=after, size=size)
 
-    async def suspend(self, caller: Caller, wanted: Suspension, *, request_id: UUID) -> Station:
-        """Raises StationNotFound, StationState, EtagStale."""
-        request = self.requests.request(caller, "SuspendStation", tenant=NO_TENANT, request_id=request_id, content=wanted)
+    async def suspend(self, caller: Caller, wanted: Change, *, request_id: UUID) -> Station:
+        """Raises StationNotFound, StationState, EtagStale, as the three below."""
+        return await self._change(caller, "SuspendStation", SUSPEND, wanted, request_id)
+
+    async def resume(self, caller: Caller, wanted: Change, *, request_id: UUID) -> Station:
+        """In use again."""
+        return await self._change(caller, "ResumeStation", RESUME, wanted, request_id)
+
+    async def delete(self, caller: Caller, wanted: Change, *, request_id: UUID) -> Station:
+        """Softly: the row stays."""
+        return await self._change(caller, "DeleteStation", DELETE, wanted, request_id)
+
+    async def undelete(self, caller: Caller, wanted: Change, *, request_id: UUID) -> Station:
+        """Suspended, whatever it was before."""
+        return await self._change(caller, "UndeleteStation", UNDELETE, wanted, request_id)
+
+    async def _change(self, caller: Caller, method: str, transition: Transition, wanted: Change, request_id: UUID) -> Station:
+        request = self.requests.request(caller, method, tenant=NO_TENANT, request_id=request_id, content=wanted)
 
         async def attempt() -> Station:
             async with self.platform.transaction() as tx:
                 await self.requests.begin(tx, request, made=wanted.station_id)
                 present = await store.get_station(tx, wanted.station_id, lock=True)
-                suspended = suspend(present, etag=wanted.etag, now=self.now())
-                await store.save_state(tx, suspended)
-                await self._announce(tx, suspended)
-                return suspended
+                station = changed(present, transition, etag=wanted.etag, now=self.now())
+                await store.save_state(tx, station)
+                await self._announce(tx, station)
+                return station
 
         return await self.requests.once(request, attempt, self.get)
 

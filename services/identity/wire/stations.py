@@ -6,12 +6,12 @@ from teppan.identity.v1 import stations_pb2 as pb
 
 from faults import PageTokenInvalid
 from identity.domain.stations import NewStation, Station
-from identity.usecases.stations import Suspension
-from pages import PAGE_BYTES_MAX, Page, TokenRefused, Tokens
+from identity.usecases.stations import Change
+from pages import PAGE_BYTES_MAX, Page, TokenRefused, Tokens, bound
 from rpccommon.values import packed, set_instant
 
-PURPOSE = "ListStations"
-"""A token of this list says a code; what may be seen is decided anew for each page."""
+Changing = pb.SuspendStationRequest | pb.ResumeStationRequest | pb.DeleteStationRequest | pb.UndeleteStationRequest
+"""Requests that are alike but for their names."""
 
 
 def new_station_from_pb(request: pb.CreateStationRequest) -> NewStation:
@@ -25,9 +25,9 @@ def new_station_from_pb(request: pb.CreateStationRequest) -> NewStation:
     )
 
 
-def suspension_from_pb(request: pb.SuspendStationRequest) -> Suspension:
-    """Which station is to be suspended."""
-    return Suspension(station_id=UUID(request.station_id), etag=request.etag)
+def change_from_pb(request: Changing) -> Change:
+    """Which station is to change its state."""
+    return Change(station_id=UUID(request.station_id), etag=request.etag)
 
 
 def station_to_pb(station: Station) -> pb.Station:
@@ -44,6 +44,8 @@ def station_to_pb(station: Station) -> pb.Station:
     )
     set_instant(message.create_time, station.create_time)
     set_instant(message.update_time, station.update_time)
+    if station.delete_time:
+        set_instant(message.delete_time, station.delete_time)
     return message
 
 
@@ -52,22 +54,27 @@ def event_to_pb(station: Station) -> bytes:
     return packed(station_to_pb(station))
 
 
-def code_from_token(text: str, tokens: Tokens) -> str | None:
+def purpose_of(request: pb.ListStationsRequest) -> str:
+    """Binds tokens to the list: they say a code. What the caller may see is decided anew for each page."""
+    return bound("ListStations", show_deleted=True) if request.show_deleted else "ListStations"
+
+
+def code_from_pb(request: pb.ListStationsRequest, tokens: Tokens) -> str | None:
     """The code that a page begins after; None for the first one. Raises PageTokenInvalid."""
-    if not text:
+    if not request.page_token:
         return None
     try:
-        return str(tokens.open(PURPOSE, text)["after"])
+        return str(tokens.open(purpose_of(request), request.page_token)["after"])
     except TokenRefused as refused:
         raise PageTokenInvalid({"page_token": f"{refused}; begin at the first page"}) from refused
 
 
-def page_to_pb(page: Page[Station], tokens: Tokens) -> pb.ListStationsResponse:
+def page_to_pb(page: Page[Station], tokens: Tokens, purpose: str) -> pb.ListStationsResponse:
     """A page, cut where it is larger than 1 MiB; the last page of the data has no token."""
     message = pb.ListStationsResponse(stations=map(station_to_pb, page.rows))
     if message.ByteSize() > PAGE_BYTES_MAX and len(page.rows) > 1:
         half = page.rows[: len(page.rows) // 2]
-        return page_to_pb(Page(rows=half, next=(half[-1].code,)), tokens)
+        return page_to_pb(Page(rows=half, next=(half[-1].code,)), tokens, purpose)
     if page.next:
-        message.next_page_token = tokens.sign(PURPOSE, {"after": page.next[0]})
+        message.next_page_token = tokens.sign(purpose, {"after": page.next[0]})
     return message

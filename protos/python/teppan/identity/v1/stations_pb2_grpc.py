@@ -60,6 +60,21 @@ class StationsServiceStub(object):
                 request_serializer=teppan_dot_identity_dot_v1_dot_stations__pb2.SuspendStationRequest.SerializeToString,
                 response_deserializer=teppan_dot_identity_dot_v1_dot_stations__pb2.SuspendStationResponse.FromString,
                 _registered_method=True)
+        self.ResumeStation = channel.unary_unary(
+                '/teppan.identity.v1.StationsService/ResumeStation',
+                request_serializer=teppan_dot_identity_dot_v1_dot_stations__pb2.ResumeStationRequest.SerializeToString,
+                response_deserializer=teppan_dot_identity_dot_v1_dot_stations__pb2.ResumeStationResponse.FromString,
+                _registered_method=True)
+        self.DeleteStation = channel.unary_unary(
+                '/teppan.identity.v1.StationsService/DeleteStation',
+                request_serializer=teppan_dot_identity_dot_v1_dot_stations__pb2.DeleteStationRequest.SerializeToString,
+                response_deserializer=teppan_dot_identity_dot_v1_dot_stations__pb2.DeleteStationResponse.FromString,
+                _registered_method=True)
+        self.UndeleteStation = channel.unary_unary(
+                '/teppan.identity.v1.StationsService/UndeleteStation',
+                request_serializer=teppan_dot_identity_dot_v1_dot_stations__pb2.UndeleteStationRequest.SerializeToString,
+                response_deserializer=teppan_dot_identity_dot_v1_dot_stations__pb2.UndeleteStationResponse.FromString,
+                _registered_method=True)
 
 
 class StationsServiceServicer(object):
@@ -75,21 +90,24 @@ class StationsServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetStation(self, request, context):
-        """NOT_FOUND STATION_NOT_FOUND.
+        """Also a deleted one.
+        NOT_FOUND STATION_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def BatchGetStations(self, request, context):
-        """Answers each ID for itself, in order; a station that is not there has only its `station_id` and no state.
+        """Answers each ID for itself, in order, deleted ones too; a station that is not there has only its `station_id` and no
+        state.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListStations(self, request, context):
-        """The stations that the caller may see, by code: all for the platform, one's own for everybody else.
+        """The stations that the caller may see, by code: all for the platform, one's own for everybody else. Without the deleted
+        ones, unless `show_deleted`.
         INVALID_ARGUMENT PAGE_TOKEN_INVALID.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -97,7 +115,33 @@ class StationsServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def SuspendStation(self, request, context):
-        """Takes a station out of use: in every service nothing new begins there; what exists goes on.
+        """Takes an ACTIVE station out of use: in every service nothing new begins there; what exists goes on.
+        NOT_FOUND STATION_NOT_FOUND; FAILED_PRECONDITION STATION_STATE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeStation(self, request, context):
+        """Takes a SUSPENDED station into use again: it is ACTIVE. Other services take new things there once the feed has told
+        them.
+        NOT_FOUND STATION_NOT_FOUND; FAILED_PRECONDITION STATION_STATE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteStation(self, request, context):
+        """Deletes an ACTIVE or SUSPENDED station softly: nothing new begins there, lists leave it out, and from their next login
+        on its members have no role in it. Nothing is removed, its code stays taken, and it can be undeleted.
+        NOT_FOUND STATION_NOT_FOUND; FAILED_PRECONDITION STATION_STATE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UndeleteStation(self, request, context):
+        """Takes a deletion back. The station is SUSPENDED then, whatever it was before: ResumeStation takes it into use.
         NOT_FOUND STATION_NOT_FOUND; FAILED_PRECONDITION STATION_STATE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -131,6 +175,21 @@ def add_StationsServiceServicer_to_server(servicer, server):
                     servicer.SuspendStation,
                     request_deserializer=teppan_dot_identity_dot_v1_dot_stations__pb2.SuspendStationRequest.FromString,
                     response_serializer=teppan_dot_identity_dot_v1_dot_stations__pb2.SuspendStationResponse.SerializeToString,
+            ),
+            'ResumeStation': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeStation,
+                    request_deserializer=teppan_dot_identity_dot_v1_dot_stations__pb2.ResumeStationRequest.FromString,
+                    response_serializer=teppan_dot_identity_dot_v1_dot_stations__pb2.ResumeStationResponse.SerializeToString,
+            ),
+            'DeleteStation': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteStation,
+                    request_deserializer=teppan_dot_identity_dot_v1_dot_stations__pb2.DeleteStationRequest.FromString,
+                    response_serializer=teppan_dot_identity_dot_v1_dot_stations__pb2.DeleteStationResponse.SerializeToString,
+            ),
+            'UndeleteStation': grpc.unary_unary_rpc_method_handler(
+                    servicer.UndeleteStation,
+                    request_deserializer=teppan_dot_identity_dot_v1_dot_stations__pb2.UndeleteStationRequest.FromString,
+                    response_serializer=teppan_dot_identity_dot_v1_dot_stations__pb2.UndeleteStationResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -269,6 +328,87 @@ class StationsService(object):
             '/teppan.identity.v1.StationsService/SuspendStation',
             teppan_dot_identity_dot_v1_dot_stations__pb2.SuspendStationRequest.SerializeToString,
             teppan_dot_identity_dot_v1_dot_stations__pb2.SuspendStationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeStation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/teppan.identity.v1.StationsService/ResumeStation',
+            teppan_dot_identity_dot_v1_dot_stations__pb2.ResumeStationRequest.SerializeToString,
+            teppan_dot_identity_dot_v1_dot_stations__pb2.ResumeStationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteStation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/teppan.identity.v1.StationsService/DeleteStation',
+            teppan_dot_identity_dot_v1_dot_stations__pb2.DeleteStationRequest.SerializeToString,
+            teppan_dot_identity_dot_v1_dot_stations__pb2.DeleteStationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UndeleteStation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/teppan.identity.v1.StationsService/UndeleteStation',
+            teppan_dot_identity_dot_v1_dot_stations__pb2.UndeleteStationRequest.SerializeToString,
+            teppan_dot_identity_dot_v1_dot_stations__pb2.UndeleteStationResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -38,15 +38,34 @@ class StationsServiceStub:
     ALREADY_EXISTS STATION_CODE_TAKEN.
     """
     GetStation: _grpc.UnaryUnaryMultiCallable[_stations_pb2.GetStationRequest, _stations_pb2.GetStationResponse]
-    """NOT_FOUND STATION_NOT_FOUND."""
+    """Also a deleted one.
+    NOT_FOUND STATION_NOT_FOUND.
+    """
     BatchGetStations: _grpc.UnaryUnaryMultiCallable[_stations_pb2.BatchGetStationsRequest, _stations_pb2.BatchGetStationsResponse]
-    """Answers each ID for itself, in order; a station that is not there has only its `station_id` and no state."""
+    """Answers each ID for itself, in order, deleted ones too; a station that is not there has only its `station_id` and no
+    state.
+    """
     ListStations: _grpc.UnaryUnaryMultiCallable[_stations_pb2.ListStationsRequest, _stations_pb2.ListStationsResponse]
-    """The stations that the caller may see, by code: all for the platform, one's own for everybody else.
+    """The stations that the caller may see, by code: all for the platform, one's own for everybody else. Without the deleted
+    ones, unless `show_deleted`.
     INVALID_ARGUMENT PAGE_TOKEN_INVALID.
     """
     SuspendStation: _grpc.UnaryUnaryMultiCallable[_stations_pb2.SuspendStationRequest, _stations_pb2.SuspendStationResponse]
-    """Takes a station out of use: in every service nothing new begins there; what exists goes on.
+    """Takes an ACTIVE station out of use: in every service nothing new begins there; what exists goes on.
+    NOT_FOUND STATION_NOT_FOUND; FAILED_PRECONDITION STATION_STATE.
+    """
+    ResumeStation: _grpc.UnaryUnaryMultiCallable[_stations_pb2.ResumeStationRequest, _stations_pb2.ResumeStationResponse]
+    """Takes a SUSPENDED station into use again: it is ACTIVE. Other services take new things there once the feed has told
+    them.
+    NOT_FOUND STATION_NOT_FOUND; FAILED_PRECONDITION STATION_STATE.
+    """
+    DeleteStation: _grpc.UnaryUnaryMultiCallable[_stations_pb2.DeleteStationRequest, _stations_pb2.DeleteStationResponse]
+    """Deletes an ACTIVE or SUSPENDED station softly: nothing new begins there, lists leave it out, and from their next login
+    on its members have no role in it. Nothing is removed, its code stays taken, and it can be undeleted.
+    NOT_FOUND STATION_NOT_FOUND; FAILED_PRECONDITION STATION_STATE.
+    """
+    UndeleteStation: _grpc.UnaryUnaryMultiCallable[_stations_pb2.UndeleteStationRequest, _stations_pb2.UndeleteStationResponse]
+    """Takes a deletion back. The station is SUSPENDED then, whatever it was before: ResumeStation takes it into use.
     NOT_FOUND STATION_NOT_FOUND; FAILED_PRECONDITION STATION_STATE.
     """
 
@@ -60,15 +79,34 @@ class StationsServiceAsyncStub(StationsServiceStub):
     ALREADY_EXISTS STATION_CODE_TAKEN.
     """
     GetStation: _aio.UnaryUnaryMultiCallable[_stations_pb2.GetStationRequest, _stations_pb2.GetStationResponse]  # type: ignore[assignment]
-    """NOT_FOUND STATION_NOT_FOUND."""
+    """Also a deleted one.
+    NOT_FOUND STATION_NOT_FOUND.
+    """
     BatchGetStations: _aio.UnaryUnaryMultiCallable[_stations_pb2.BatchGetStationsRequest, _stations_pb2.BatchGetStationsResponse]  # type: ignore[assignment]
-    """Answers each ID for itself, in order; a station that is not there has only its `station_id` and no state."""
+    """Answers each ID for itself, in order, deleted ones too; a station that is not there has only its `station_id` and no
+    state.
+    """
     ListStations: _aio.UnaryUnaryMultiCallable[_stations_pb2.ListStationsRequest, _stations_pb2.ListStationsResponse]  # type: ignore[assignment]
-    """The stations that the caller may see, by code: all for the platform, one's own for everybody else.
+    """The stations that the caller may see, by code: all for the platform, one's own for everybody else. Without the deleted
+    ones, unless `show_deleted`.
     INVALID_ARGUMENT PAGE_TOKEN_INVALID.
     """
     SuspendStation: _aio.UnaryUnaryMultiCallable[_stations_pb2.SuspendStationRequest, _stations_pb2.SuspendStationResponse]  # type: ignore[assignment]
-    """Takes a station out of use: in every service nothing new begins there; what exists goes on.
+    """Takes an ACTIVE station out of use: in every service nothing new begins there; what exists goes on.
+    NOT_FOUND STATION_NOT_FOUND; FAILED_PRECONDITION STATION_STATE.
+    """
+    ResumeStation: _aio.UnaryUnaryMultiCallable[_stations_pb2.ResumeStationRequest, _stations_pb2.ResumeStationResponse]  # type: ignore[assignment]
+    """Takes a SUSPENDED station into use again: it is ACTIVE. Other services take new things there once the feed has told
+    them.
+    NOT_FOUND STATION_NOT_FOUND; FAILED_PRECONDITION STATION_STATE.
+    """
+    DeleteStation: _aio.UnaryUnaryMultiCallable[_stations_pb2.DeleteStationRequest, _stations_pb2.DeleteStationResponse]  # type: ignore[assignment]
+    """Deletes an ACTIVE or SUSPENDED station softly: nothing new begins there, lists leave it out, and from their next login
+    on its members have no role in it. Nothing is removed, its code stays taken, and it can be undeleted.
+    NOT_FOUND STATION_NOT_FOUND; FAILED_PRECONDITION STATION_STATE.
+    """
+    UndeleteStation: _aio.UnaryUnaryMultiCallable[_stations_pb2.UndeleteStationRequest, _stations_pb2.UndeleteStationResponse]  # type: ignore[assignment]
+    """Takes a deletion back. The station is SUSPENDED then, whatever it was before: ResumeStation takes it into use.
     NOT_FOUND STATION_NOT_FOUND; FAILED_PRECONDITION STATION_STATE.
     """
 
@@ -91,7 +129,9 @@ class StationsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _stations_pb2.GetStationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_stations_pb2.GetStationResponse, _abc.Awaitable[_stations_pb2.GetStationResponse]]:
-        """NOT_FOUND STATION_NOT_FOUND."""
+        """Also a deleted one.
+        NOT_FOUND STATION_NOT_FOUND.
+        """
 
     @_abc_1.abstractmethod
     def BatchGetStations(
@@ -99,7 +139,9 @@ class StationsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _stations_pb2.BatchGetStationsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_stations_pb2.BatchGetStationsResponse, _abc.Awaitable[_stations_pb2.BatchGetStationsResponse]]:
-        """Answers each ID for itself, in order; a station that is not there has only its `station_id` and no state."""
+        """Answers each ID for itself, in order, deleted ones too; a station that is not there has only its `station_id` and no
+        state.
+        """
 
     @_abc_1.abstractmethod
     def ListStations(
@@ -107,7 +149,8 @@ class StationsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _stations_pb2.ListStationsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_stations_pb2.ListStationsResponse, _abc.Awaitable[_stations_pb2.ListStationsResponse]]:
-        """The stations that the caller may see, by code: all for the platform, one's own for everybody else.
+        """The stations that the caller may see, by code: all for the platform, one's own for everybody else. Without the deleted
+        ones, unless `show_deleted`.
         INVALID_ARGUMENT PAGE_TOKEN_INVALID.
         """
 
@@ -117,7 +160,39 @@ class StationsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _stations_pb2.SuspendStationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_stations_pb2.SuspendStationResponse, _abc.Awaitable[_stations_pb2.SuspendStationResponse]]:
-        """Takes a station out of use: in every service nothing new begins there; what exists goes on.
+        """Takes an ACTIVE station out of use: in every service nothing new begins there; what exists goes on.
+        NOT_FOUND STATION_NOT_FOUND; FAILED_PRECONDITION STATION_STATE.
+        """
+
+    @_abc_1.abstractmethod
+    def ResumeStation(
+        self,
+        request: _stations_pb2.ResumeStationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_stations_pb2.ResumeStationResponse, _abc.Awaitable[_stations_pb2.ResumeStationResponse]]:
+        """Takes a SUSPENDED station into use again: it is ACTIVE. Other services take new things there once the feed has told
+        them.
+        NOT_FOUND STATION_NOT_FOUND; FAILED_PRECONDITION STATION_STATE.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteStation(
+        self,
+        request: _stations_pb2.DeleteStationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_stations_pb2.DeleteStationResponse, _abc.Awaitable[_stations_pb2.DeleteStationResponse]]:
+        """Deletes an ACTIVE or SUSPENDED station softly: nothing new begins there, lists leave it out, and from their next login
+        on its members have no role in it. Nothing is removed, its code stays taken, and it can be undeleted.
+        NOT_FOUND STATION_NOT_FOUND; FAILED_PRECONDITION STATION_STATE.
+        """
+
+    @_abc_1.abstractmethod
+    def UndeleteStation(
+        self,
+        request: _stations_pb2.UndeleteStationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_stations_pb2.UndeleteStationResponse, _abc.Awaitable[_stations_pb2.UndeleteStationResponse]]:
+        """Takes a deletion back. The station is SUSPENDED then, whatever it was before: ResumeStation takes it into use.
         NOT_FOUND STATION_NOT_FOUND; FAILED_PRECONDITION STATION_STATE.
         """
 
