@@ -113,6 +113,16 @@ class UsersServicer(users_pb2_grpc.UsersServiceServicer):
         user = await self._users.create(caller(), users_wire.new_user_from_pb(request), request_id=UUID(request.request_id))
         return users_pb2.CreateUserResponse(user=users_wire.user_to_pb(user))
 
+    async def DisableUser(self, request: users_pb2.DisableUserRequest, context: Context) -> users_pb2.DisableUserResponse:
+        """Keeps one out."""
+        user = await self._users.disable(caller(), users_wire.change_from_pb(request), request_id=UUID(request.request_id))
+        return users_pb2.DisableUserResponse(user=users_wire.user_to_pb(user))
+
+    async def EnableUser(self, request: users_pb2.EnableUserRequest, context: Context) -> users_pb2.EnableUserResponse:
+        """Lets one in again."""
+        user = await self._users.enable(caller(), users_wire.change_from_pb(request), request_id=UUID(request.request_id))
+        return users_pb2.EnableUserResponse(user=users_wire.user_to_pb(user))
+
 
 class MembershipsServicer(memberships_pb2_grpc.MembershipsServiceServicer):
     """MembershipsService."""

@@ -65,6 +65,17 @@ async def test_the_first_administrator_is_made_once(server: Server, database: st
     assert (str(user["id"]), user["platform_role"]) == (first, options_pb2.PLATFORM_ROLE_ADMIN)
 
 
+async def test_another_administrator_is_made_where_the_only_one_is_disabled(
+    server: Server, database: str, environ: dict[str, str], tmp_path: Path
+) -> None:
+    _, first, _ = await bootstrap(environ, tmp_path)
+    connection = await asyncpg.connect(server.url(database, "identity_platform"))
+    await connection.execute("UPDATE identity.users SET state = 2")
+    await connection.close()
+    code, second, _ = await bootstrap(environ, tmp_path, email="other@example.com")
+    assert (code, {str(row["id"]) for row in await rows(server, database)}) == (0, {first, second})
+
+
 async def test_of_four_at_once_one_makes_one(server: Server, database: str, environ: dict[str, str]) -> None:
     config = read(environ)
     parts = parts_of(config)

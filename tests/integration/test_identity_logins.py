@@ -143,7 +143,9 @@ async def test_everything_that_is_wrong_has_one_answer(teppan: Teppan, user: use
     answers = [await refused(login(teppan, f"{uuid4().hex}@example.com"))]
     answers += [await refused(login(teppan, user.email, WRONG)) for _ in range(FAILURES_MAX)]
     answers.append(await refused(login(teppan, user.email)))  # locked by now
-    await rows.execute("UPDATE identity.users SET state = 2, locked_until = NULL WHERE id = $1", UUID(user.user_id))
+    await rows.execute("UPDATE identity.users SET locked_until = NULL WHERE id = $1", UUID(user.user_id))
+    request = users_pb2.DisableUserRequest(request_id=new(), user_id=user.user_id)
+    await teppan.users.DisableUser(request, metadata=teppan.admin)
     answers.append(await refused(login(teppan, user.email)))
     seen = {(each.code, each.reason, each.message, tuple(sorted(set(each.metadata) - {"call_id"}))) for each in answers}
     assert seen == {("UNAUTHENTICATED", "LOGIN_REFUSED", answers[0].message, ())}

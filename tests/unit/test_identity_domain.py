@@ -144,6 +144,21 @@ def test_only_an_active_account_that_is_not_locked_may_be_tried(changes: dict[st
     assert may_try(account(**changes), NOW) is may
 
 
+@pytest.mark.parametrize("wanted", users.BEFORE)
+@pytest.mark.parametrize("state", users.State)
+def test_only_who_is_active_is_disabled_and_only_who_is_disabled_is_enabled(state: users.State, wanted: users.State) -> None:
+    new = NewUser(name="Ann", email="a@example.com", password="correct horse", platform_role=PlatformRole.NONE)  # noqa: S106
+    user = replace(enrol(new, user_id=ID, now=NOW), state=state, version=3)
+    with pytest.raises(EtagStale):
+        users.changed(user, wanted, etag="2", now=LATER)
+    if {state, wanted} == {users.State.ACTIVE, users.State.DISABLED}:
+        assert users.changed(user, wanted, etag="3", now=LATER) == replace(user, state=wanted, version=4, update_time=LATER)
+        return
+    with pytest.raises(users.UserState) as refusal:
+        users.changed(user, wanted, etag="", now=LATER)
+    assert refusal.value.metadata == {"state": state.name, "wanted": wanted.name}
+
+
 def test_emails_are_compared_in_lower_case() -> None:
     assert normalise_email(" Ann@Example.COM ") == "ann@example.com"
 

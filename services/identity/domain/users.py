@@ -1,11 +1,11 @@
 """Users: the people who log in."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import IntEnum
 from uuid import UUID
 
-from faults import AlreadyExists, NotFound
+from faults import AlreadyExists, EtagStale, FailedPrecondition, NotFound
 
 
 class State(IntEnum):
@@ -14,6 +14,10 @@ class State(IntEnum):
     ACTIVE = 1
     DISABLED = 2
     PURGED = 3
+
+
+BEFORE = {State.DISABLED: State.ACTIVE, State.ACTIVE: State.DISABLED}
+"""What a user must be to be disabled, or enabled: the only place that knows what may follow what."""
 
 
 class PlatformRole(IntEnum):
@@ -34,6 +38,12 @@ class EmailTaken(AlreadyExists):
     """Another user has that email."""
 
     reason = "EMAIL_TAKEN"
+
+
+class UserState(FailedPrecondition):
+    """The user's state does not allow it."""
+
+    reason = "USER_STATE"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +82,16 @@ def enrol(wanted: NewUser, *, user_id: UUID, now: datetime) -> User:
         create_time=now,
         update_time=now,
     )
+
+
+def changed(user: User, wanted: State, *, etag: str, now: datetime) -> User:
+    """The user, in that state. Raises UserState, EtagStale; an empty etag matches any version."""
+    if etag and etag != str(user.version):
+        raise EtagStale("the user changed since the etag was read", etag=str(user.version))
+    if user.state is not BEFORE[wanted]:
+        message = f"the user is {user.state.name}, which does not allow it"
+        raise UserState(message, state=user.state.name, wanted=wanted.name)
+    return replace(user, state=wanted, version=user.version + 1, update_time=now)
 
 
 def normalise_email(text: str) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import func, insert, select, update
 
 from dbcommon.constraints import refusing
 from dbcommon.database import Transaction
@@ -28,12 +28,19 @@ async def insert_user(tx: Transaction, keyring: Keyring, user: User, *, password
         await tx.execute(insert(users).values(row))
 
 
-async def get_user(tx: Transaction, keyring: Keyring, user_id: UUID) -> User:
+async def get_user(tx: Transaction, keyring: Keyring, user_id: UUID, *, lock: bool = False) -> User:
     """Raises UserNotFound."""
-    row = (await tx.execute(select(users).where(users.c.id == user_id))).mappings().first()
+    statement = select(users).where(users.c.id == user_id)
+    row = (await tx.execute(statement.with_for_update(key_share=True) if lock else statement)).mappings().first()
     if row is None:
         raise UserNotFound("there is no such user", user_id=user_id)
     return _user(row, email=keyring.open(row["email"], place=_place(user_id)))
+
+
+async def save_state(tx: Transaction, user: User) -> None:
+    """Writes what a transition changes; the row is locked."""
+    changed = {"state": user.state.value, "version": user.version, "update_time": user.update_time}
+    await tx.execute(update(users).where(users.c.id == user.user_id).values(changed))
 
 
 async def users_of(tx: Transaction, ids: Collection[UUID]) -> dict[UUID, User]:

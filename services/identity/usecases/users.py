@@ -1,4 +1,4 @@
-"""Users, and the first of them."""
+"""Users: made, kept out, let in again; and the first of them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from dbcommon.private import Keyring
 from dbcommon.references import Referent
 from dbcommon.requests import Requests
 from dbcommon.tenancy import NO_TENANT
-from identity.domain.users import NewUser, State, User, enrol
+from identity.domain.users import NewUser, State, User, changed, enrol
 from identity.store import events
 from identity.store import users as store
 
@@ -31,6 +31,14 @@ class Passwords(Protocol):
 
     def outdated(self, password_hash: str) -> bool:
         """Whether the hash was made with other parameters than those of today."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """Which user is to change their state. An empty etag matches any version."""
+
+    user_id: UUID
+    etag: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +66,28 @@ class Users:
 
         return await self.requests.once(request, attempt, self._get)
 
+    async def disable(self, caller: Caller, wanted: Change, *, request_id: UUID) -> User:
+        """Raises UserNotFound, UserState, EtagStale. A login that is under way has ended before, or is refused."""
+        return await self._change(caller, "DisableUser", State.DISABLED, wanted, request_id)
+
+    async def enable(self, caller: Caller, wanted: Change, *, request_id: UUID) -> User:
+        """Raises UserNotFound, UserState, EtagStale."""
+        return await self._change(caller, "EnableUser", State.ACTIVE, wanted, request_id)
+
+    async def _change(self, caller: Caller, method: str, state: State, wanted: Change, request_id: UUID) -> User:
+        request = self.requests.request(caller, method, tenant=NO_TENANT, request_id=request_id, content=wanted)
+
+        async def attempt() -> User:
+            async with self.platform.transaction() as tx:
+                await self.requests.begin(tx, request, made=wanted.user_id)
+                present = await store.get_user(tx, self.keyring, wanted.user_id, lock=True)
+                user = changed(present, state, etag=wanted.etag, now=self.now())
+                await store.save_state(tx, user)
+                await self._announce(tx, user)
+                return user
+
+        return await self.requests.once(request, attempt, self._get)
+
     async def bootstrap(self, wanted: NewUser) -> tuple[UUID, bool]:
         """An active administrator of the platform, and whether it was made now: only where there was none. Raises EmailTaken."""
         user = enrol(wanted, user_id=self.new_id(), now=self.now())
@@ -71,6 +101,10 @@ class Users:
 
     async def _insert(self, tx: Transaction, user: User, password_hash: str) -> User:
         await store.insert_user(tx, self.keyring, user, password_hash=password_hash)
+        await self._announce(tx, user)
+        return user
+
+    async def _announce(self, tx: Transaction, user: User) -> None:
         event = Event(
             event_id=self.new_id(),
             type=EVENT_TYPE,
@@ -80,7 +114,6 @@ class Users:
             payload=self.encode(user),
         )
         await events.announce(tx, event)
-        return user
 
     async def _get(self, user_id: UUID) -> User:
         async with self.platform.transaction(read_only=True) as tx:

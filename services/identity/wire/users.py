@@ -7,6 +7,7 @@ from teppan.identity.v1 import memberships_pb2, users_pb2
 
 from identity.domain.memberships import Member, NewMember, Role
 from identity.domain.users import NewUser, PlatformRole, User, normalise_email
+from identity.usecases.users import Change
 from rpccommon.shape import validate
 from rpccommon.values import instant_from_pb, packed, set_instant
 
@@ -19,6 +20,11 @@ def new_user_from_pb(request: users_pb2.CreateUserRequest) -> NewUser:
         password=request.password,
         platform_role=PlatformRole(request.platform_role),
     )
+
+
+def change_from_pb(request: users_pb2.DisableUserRequest | users_pb2.EnableUserRequest) -> Change:
+    """Which user is to change their state."""
+    return Change(user_id=UUID(request.user_id), etag=request.etag)
 
 
 def administrator_of(*, name: str, email: str, password: str) -> NewUser:

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n teppan/identity/v1/reasons.proto\x12\x12teppan.identity.v1*\x93\x02\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x1c\n\x18REASON_STATION_NOT_FOUND\x10\x01\x12\x1d\n\x19REASON_STATION_CODE_TAKEN\x10\x02\x12\x18\n\x14REASON_STATION_STATE\x10\x03\x12\x19\n\x15REASON_USER_NOT_FOUND\x10\x04\x12\x16\n\x12REASON_EMAIL_TAKEN\x10\x05\x12\x18\n\x14REASON_MEMBER_EXISTS\x10\x06\x12\x18\n\x14REASON_LOGIN_REFUSED\x10\x07\x12\x15\n\x11REASON_LOGIN_BUSY\x10\x08\x12\x1c\n\x18REASON_MEMBERSHIPS_LIMIT\x10\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n teppan/identity/v1/reasons.proto\x12\x12teppan.identity.v1*\xaa\x02\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x1c\n\x18REASON_STATION_NOT_FOUND\x10\x01\x12\x1d\n\x19REASON_STATION_CODE_TAKEN\x10\x02\x12\x18\n\x14REASON_STATION_STATE\x10\x03\x12\x19\n\x15REASON_USER_NOT_FOUND\x10\x04\x12\x16\n\x12REASON_EMAIL_TAKEN\x10\x05\x12\x18\n\x14REASON_MEMBER_EXISTS\x10\x06\x12\x18\n\x14REASON_LOGIN_REFUSED\x10\x07\x12\x15\n\x11REASON_LOGIN_BUSY\x10\x08\x12\x1c\n\x18REASON_MEMBERSHIPS_LIMIT\x10\t\x12\x15\n\x11REASON_USER_STATE\x10\nb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,5 +32,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'teppan.identity.v1.reasons_
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_REASON']._serialized_start=57
-  _globals['_REASON']._serialized_end=332
+  _globals['_REASON']._serialized_end=355
 # @@protoc_insertion_point(module_scope)

@@ -36,11 +36,13 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     REASON_MEMBER_EXISTS: _Reason.ValueType  # 6
     """ALREADY_EXISTS: the user is a member of the station already."""
     REASON_LOGIN_REFUSED: _Reason.ValueType  # 7
-    """UNAUTHENTICATED: unknown email, wrong password, or locked out; never said which."""
+    """UNAUTHENTICATED: unknown email, wrong password, disabled, or locked out; never said which."""
     REASON_LOGIN_BUSY: _Reason.ValueType  # 8
     """RESOURCE_EXHAUSTED: too many passwords are being checked at once. Ask again."""
     REASON_MEMBERSHIPS_LIMIT: _Reason.ValueType  # 9
     """FAILED_PRECONDITION: the user has as many memberships as an access token carries; metadata `limit`."""
+    REASON_USER_STATE: _Reason.ValueType  # 10
+    """FAILED_PRECONDITION: the user's state does not allow the transition; metadata `state`, `wanted`."""
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper): ...
 
@@ -58,9 +60,11 @@ REASON_EMAIL_TAKEN: Reason.ValueType  # 5
 REASON_MEMBER_EXISTS: Reason.ValueType  # 6
 """ALREADY_EXISTS: the user is a member of the station already."""
 REASON_LOGIN_REFUSED: Reason.ValueType  # 7
-"""UNAUTHENTICATED: unknown email, wrong password, or locked out; never said which."""
+"""UNAUTHENTICATED: unknown email, wrong password, disabled, or locked out; never said which."""
 REASON_LOGIN_BUSY: Reason.ValueType  # 8
 """RESOURCE_EXHAUSTED: too many passwords are being checked at once. Ask again."""
 REASON_MEMBERSHIPS_LIMIT: Reason.ValueType  # 9
 """FAILED_PRECONDITION: the user has as many memberships as an access token carries; metadata `limit`."""
+REASON_USER_STATE: Reason.ValueType  # 10
+"""FAILED_PRECONDITION: the user's state does not allow the transition; metadata `state`, `wanted`."""
 Global___Reason: _TypeAlias = Reason  # noqa: Y015

@@ -52,8 +52,8 @@ class TokensServiceServicer(object):
     """
 
     def Login(self, request, context):
-        """UNAUTHENTICATED LOGIN_REFUSED (the same answer, in the same time, for an unknown email, a wrong password and a
-        locked account; five failures lock for 30 minutes); RESOURCE_EXHAUSTED LOGIN_BUSY.
+        """UNAUTHENTICATED LOGIN_REFUSED (the same answer, in the same time, for an unknown email, a wrong password, a disabled
+        user and a locked account; five failures lock for 30 minutes); RESOURCE_EXHAUSTED LOGIN_BUSY.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -34,8 +34,8 @@ class TokensServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> TokensServiceAsyncStub: ...
     Login: _grpc.UnaryUnaryMultiCallable[_tokens_pb2.LoginRequest, _tokens_pb2.LoginResponse]
-    """UNAUTHENTICATED LOGIN_REFUSED (the same answer, in the same time, for an unknown email, a wrong password and a
-    locked account; five failures lock for 30 minutes); RESOURCE_EXHAUSTED LOGIN_BUSY.
+    """UNAUTHENTICATED LOGIN_REFUSED (the same answer, in the same time, for an unknown email, a wrong password, a disabled
+    user and a locked account; five failures lock for 30 minutes); RESOURCE_EXHAUSTED LOGIN_BUSY.
     """
     GetKeys: _grpc.UnaryUnaryMultiCallable[_tokens_pb2.GetKeysRequest, _tokens_pb2.GetKeysResponse]
     """The public keys (RFC 7517) that tokens are verified with."""
@@ -46,8 +46,8 @@ class TokensServiceAsyncStub(TokensServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Login: _aio.UnaryUnaryMultiCallable[_tokens_pb2.LoginRequest, _tokens_pb2.LoginResponse]  # type: ignore[assignment]
-    """UNAUTHENTICATED LOGIN_REFUSED (the same answer, in the same time, for an unknown email, a wrong password and a
-    locked account; five failures lock for 30 minutes); RESOURCE_EXHAUSTED LOGIN_BUSY.
+    """UNAUTHENTICATED LOGIN_REFUSED (the same answer, in the same time, for an unknown email, a wrong password, a disabled
+    user and a locked account; five failures lock for 30 minutes); RESOURCE_EXHAUSTED LOGIN_BUSY.
     """
     GetKeys: _aio.UnaryUnaryMultiCallable[_tokens_pb2.GetKeysRequest, _tokens_pb2.GetKeysResponse]  # type: ignore[assignment]
     """The public keys (RFC 7517) that tokens are verified with."""
@@ -61,8 +61,8 @@ class TokensServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _tokens_pb2.LoginRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_tokens_pb2.LoginResponse, _abc.Awaitable[_tokens_pb2.LoginResponse]]:
-        """UNAUTHENTICATED LOGIN_REFUSED (the same answer, in the same time, for an unknown email, a wrong password and a
-        locked account; five failures lock for 30 minutes); RESOURCE_EXHAUSTED LOGIN_BUSY.
+        """UNAUTHENTICATED LOGIN_REFUSED (the same answer, in the same time, for an unknown email, a wrong password, a disabled
+        user and a locked account; five failures lock for 30 minutes); RESOURCE_EXHAUSTED LOGIN_BUSY.
         """
 
     @_abc_1.abstractmethod

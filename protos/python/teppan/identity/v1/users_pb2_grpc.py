@@ -40,6 +40,16 @@ class UsersServiceStub(object):
                 request_serializer=teppan_dot_identity_dot_v1_dot_users__pb2.CreateUserRequest.SerializeToString,
                 response_deserializer=teppan_dot_identity_dot_v1_dot_users__pb2.CreateUserResponse.FromString,
                 _registered_method=True)
+        self.DisableUser = channel.unary_unary(
+                '/teppan.identity.v1.UsersService/DisableUser',
+                request_serializer=teppan_dot_identity_dot_v1_dot_users__pb2.DisableUserRequest.SerializeToString,
+                response_deserializer=teppan_dot_identity_dot_v1_dot_users__pb2.DisableUserResponse.FromString,
+                _registered_method=True)
+        self.EnableUser = channel.unary_unary(
+                '/teppan.identity.v1.UsersService/EnableUser',
+                request_serializer=teppan_dot_identity_dot_v1_dot_users__pb2.EnableUserRequest.SerializeToString,
+                response_deserializer=teppan_dot_identity_dot_v1_dot_users__pb2.EnableUserResponse.FromString,
+                _registered_method=True)
 
 
 class UsersServiceServicer(object):
@@ -53,6 +63,25 @@ class UsersServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DisableUser(self, request, context):
+        """Keeps an ACTIVE user out: every login of theirs is refused from now on (LOGIN_REFUSED, as for a wrong password), and in
+        every service nothing new refers to them; what refers to them already, memberships too, stays. An access token that they
+        hold is good until it expires, at most 15 minutes: tokens that are out cannot be revoked yet.
+        NOT_FOUND USER_NOT_FOUND; FAILED_PRECONDITION USER_STATE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EnableUser(self, request, context):
+        """Lets a DISABLED user in again: they are ACTIVE, with the password and the memberships that they have. A lock after failed
+        logins that has not ended yet goes on.
+        NOT_FOUND USER_NOT_FOUND; FAILED_PRECONDITION USER_STATE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_UsersServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -60,6 +89,16 @@ def add_UsersServiceServicer_to_server(servicer, server):
                     servicer.CreateUser,
                     request_deserializer=teppan_dot_identity_dot_v1_dot_users__pb2.CreateUserRequest.FromString,
                     response_serializer=teppan_dot_identity_dot_v1_dot_users__pb2.CreateUserResponse.SerializeToString,
+            ),
+            'DisableUser': grpc.unary_unary_rpc_method_handler(
+                    servicer.DisableUser,
+                    request_deserializer=teppan_dot_identity_dot_v1_dot_users__pb2.DisableUserRequest.FromString,
+                    response_serializer=teppan_dot_identity_dot_v1_dot_users__pb2.DisableUserResponse.SerializeToString,
+            ),
+            'EnableUser': grpc.unary_unary_rpc_method_handler(
+                    servicer.EnableUser,
+                    request_deserializer=teppan_dot_identity_dot_v1_dot_users__pb2.EnableUserRequest.FromString,
+                    response_serializer=teppan_dot_identity_dot_v1_dot_users__pb2.EnableUserResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -90,6 +129,60 @@ class UsersService(object):
             '/teppan.identity.v1.UsersService/CreateUser',
             teppan_dot_identity_dot_v1_dot_users__pb2.CreateUserRequest.SerializeToString,
             teppan_dot_identity_dot_v1_dot_users__pb2.CreateUserResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DisableUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/teppan.identity.v1.UsersService/DisableUser',
+            teppan_dot_identity_dot_v1_dot_users__pb2.DisableUserRequest.SerializeToString,
+            teppan_dot_identity_dot_v1_dot_users__pb2.DisableUserResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EnableUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/teppan.identity.v1.UsersService/EnableUser',
+            teppan_dot_identity_dot_v1_dot_users__pb2.EnableUserRequest.SerializeToString,
+            teppan_dot_identity_dot_v1_dot_users__pb2.EnableUserResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -35,6 +35,17 @@ class UsersServiceStub:
     def __new__(cls, channel: _aio.Channel) -> UsersServiceAsyncStub: ...
     CreateUser: _grpc.UnaryUnaryMultiCallable[_users_pb2.CreateUserRequest, _users_pb2.CreateUserResponse]
     """ALREADY_EXISTS EMAIL_TAKEN; RESOURCE_EXHAUSTED LOGIN_BUSY: its password is hashed in turn with those of logins."""
+    DisableUser: _grpc.UnaryUnaryMultiCallable[_users_pb2.DisableUserRequest, _users_pb2.DisableUserResponse]
+    """Keeps an ACTIVE user out: every login of theirs is refused from now on (LOGIN_REFUSED, as for a wrong password), and in
+    every service nothing new refers to them; what refers to them already, memberships too, stays. An access token that they
+    hold is good until it expires, at most 15 minutes: tokens that are out cannot be revoked yet.
+    NOT_FOUND USER_NOT_FOUND; FAILED_PRECONDITION USER_STATE.
+    """
+    EnableUser: _grpc.UnaryUnaryMultiCallable[_users_pb2.EnableUserRequest, _users_pb2.EnableUserResponse]
+    """Lets a DISABLED user in again: they are ACTIVE, with the password and the memberships that they have. A lock after failed
+    logins that has not ended yet goes on.
+    NOT_FOUND USER_NOT_FOUND; FAILED_PRECONDITION USER_STATE.
+    """
 
 @_typing.type_check_only
 class UsersServiceAsyncStub(UsersServiceStub):
@@ -43,6 +54,17 @@ class UsersServiceAsyncStub(UsersServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateUser: _aio.UnaryUnaryMultiCallable[_users_pb2.CreateUserRequest, _users_pb2.CreateUserResponse]  # type: ignore[assignment]
     """ALREADY_EXISTS EMAIL_TAKEN; RESOURCE_EXHAUSTED LOGIN_BUSY: its password is hashed in turn with those of logins."""
+    DisableUser: _aio.UnaryUnaryMultiCallable[_users_pb2.DisableUserRequest, _users_pb2.DisableUserResponse]  # type: ignore[assignment]
+    """Keeps an ACTIVE user out: every login of theirs is refused from now on (LOGIN_REFUSED, as for a wrong password), and in
+    every service nothing new refers to them; what refers to them already, memberships too, stays. An access token that they
+    hold is good until it expires, at most 15 minutes: tokens that are out cannot be revoked yet.
+    NOT_FOUND USER_NOT_FOUND; FAILED_PRECONDITION USER_STATE.
+    """
+    EnableUser: _aio.UnaryUnaryMultiCallable[_users_pb2.EnableUserRequest, _users_pb2.EnableUserResponse]  # type: ignore[assignment]
+    """Lets a DISABLED user in again: they are ACTIVE, with the password and the memberships that they have. A lock after failed
+    logins that has not ended yet goes on.
+    NOT_FOUND USER_NOT_FOUND; FAILED_PRECONDITION USER_STATE.
+    """
 
 class UsersServiceServicer(metaclass=_abc_1.ABCMeta):
     """The people who log in. Type of references and events: "identity.User"."""
@@ -54,5 +76,28 @@ class UsersServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_users_pb2.CreateUserResponse, _abc.Awaitable[_users_pb2.CreateUserResponse]]:
         """ALREADY_EXISTS EMAIL_TAKEN; RESOURCE_EXHAUSTED LOGIN_BUSY: its password is hashed in turn with those of logins."""
+
+    @_abc_1.abstractmethod
+    def DisableUser(
+        self,
+        request: _users_pb2.DisableUserRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_users_pb2.DisableUserResponse, _abc.Awaitable[_users_pb2.DisableUserResponse]]:
+        """Keeps an ACTIVE user out: every login of theirs is refused from now on (LOGIN_REFUSED, as for a wrong password), and in
+        every service nothing new refers to them; what refers to them already, memberships too, stays. An access token that they
+        hold is good until it expires, at most 15 minutes: tokens that are out cannot be revoked yet.
+        NOT_FOUND USER_NOT_FOUND; FAILED_PRECONDITION USER_STATE.
+        """
+
+    @_abc_1.abstractmethod
+    def EnableUser(
+        self,
+        request: _users_pb2.EnableUserRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_users_pb2.EnableUserResponse, _abc.Awaitable[_users_pb2.EnableUserResponse]]:
+        """Lets a DISABLED user in again: they are ACTIVE, with the password and the memberships that they have. A lock after failed
+        logins that has not ended yet goes on.
+        NOT_FOUND USER_NOT_FOUND; FAILED_PRECONDITION USER_STATE.
+        """
 
 def add_UsersServiceServicer_to_server(servicer: UsersServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
