@@ -46,7 +46,10 @@ class Referent(IntEnum):
 
 
 def known_table(metadata: MetaData, name: str, *facts: Any, key: str = "id") -> Table:
-    """The known rows of one type: `fence` is the only column beside the ID whose change waits for open writes (rule 2)."""
+    """The known rows of one type: `fence` is the only column beside the ID whose change waits for open writes (rule 2).
+
+    It counts the closings: PostgreSQL waits only where the value changes, and another epoch may close at the same version.
+    """
     return Table(
         name,
         metadata,
@@ -215,10 +218,10 @@ class KnownRows:
         newer = (self._known.c.epoch != epoch) | (self._known.c.version < event.version)
         if row["state"] == Known.OPEN:
             await tx.execute(update(self._known).where(self._key == id, newer).values(row))
-        else:
-            await tx.execute(
-                insert(self._known).values(row).on_conflict_do_update(index_elements=[self._key], set_=row, where=newer)
-            )
+        else:  # without the key: in SET it would make ON CONFLICT wait for every open write that refers, even unchanged
+            news = {name: value for name, value in row.items() if name != self._key.name}
+            insertion = insert(self._known).values(row)
+            await tx.execute(insertion.on_conflict_do_update(index_elements=[self._key], set_=news, where=newer))
 
     async def close(self) -> None:
         """The second step of closing, for every row that is in the first: waits for open writes, and locks nothing else."""
@@ -229,7 +232,7 @@ class KnownRows:
             close = update(table).where(self._key == id, table.c.state == Known.CLOSING, table.c.version == version)
             try:
                 async with self._platform.transaction(lock_seconds=CLOSE_LOCK_SECONDS) as tx:
-                    await tx.execute(close.values(state=Known.CLOSED.value, fence=table.c.version))
+                    await tx.execute(close.values(state=Known.CLOSED.value, fence=table.c.fence + 1))
             except LockTimeout:  # a write is open for long: the row refuses new ones, and the feed must not wait for it
                 log.warning("a known row cannot be closed yet", type=self.type, id=str(id))
 

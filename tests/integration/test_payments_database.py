@@ -180,7 +180,7 @@ async def test_an_event_of_a_booking_unknown_here_is_kept_only_where_it_closes(u
     await unknown.accounts.close()
     row = await unknown.row()
     assert row is not None
-    assert (row["state"], row["fence"]) == (Known.CLOSED, 4)
+    assert (row["state"], row["version"], row["fence"]) == (Known.CLOSED, 4, 1)
 
 
 async def test_old_news_of_a_booking_change_nothing(stage: Stage) -> None:
