@@ -30,11 +30,6 @@ async def heard(teppan: Teppan, act: Callable[[], Awaitable[str]], count: int) -
         call.cancel()
 
 
-async def suspend(teppan: Teppan, station: str) -> None:
-    request = stations_pb2.SuspendStationRequest(request_id=new(), station_id=station)
-    await teppan.stations.SuspendStation(request, metadata=teppan.admin)
-
-
 async def created(teppan: Teppan) -> users_pb2.User:
     request = users_pb2.CreateUserRequest(request_id=new(), name="Ann Bee", email=f"{uuid4().hex}@example.com", password="x" * 12)
     answer: users_pb2.CreateUserResponse = await teppan.users.CreateUser(request, metadata=teppan.admin)
@@ -48,23 +43,42 @@ async def checked(teppan: Teppan, type: str, *items: tuple[str, str]) -> list[re
     return list(answer.answers)
 
 
-async def test_a_station_is_heard_of_when_it_opens_and_when_it_closes(teppan: Teppan) -> None:
+async def test_a_station_is_heard_of_whenever_it_opens_and_closes(teppan: Teppan) -> None:
     async def act() -> str:
         station = await teppan.station()
-        await suspend(teppan, station)
+        await teppan.turn(station, "Suspend", "Resume", "Delete", "Undelete", "Delete")
         return station
 
-    opened, closed = await heard(teppan, act, 2)
-    for event, state, referent, version in (
-        (opened, stations_pb2.STATION_STATE_ACTIVE, REFERENT_STATE_OPEN, 1),
-        (closed, stations_pb2.STATION_STATE_SUSPENDED, REFERENT_STATE_CLOSED, 2),
-    ):
+    active, suspended, deleted = (stations_pb2.StationState.Value(f"STATION_STATE_{n}") for n in ("ACTIVE", "SUSPENDED", "DELETED"))
+    states = [active, suspended, active, deleted, suspended, deleted]
+    events = await heard(teppan, act, len(states))
+    for version, (event, state) in enumerate(zip(events, states, strict=True), 1):
         carried = stations_pb2.Station()
         assert event.payload.Unpack(carried)
         assert (event.type, event.station_id, event.version) == (STATION, event.entity_id, version)
+        referent = REFERENT_STATE_OPEN if state == active else REFERENT_STATE_CLOSED
         assert (event.referent_state, carried.state, carried.etag) == (referent, state, str(version))
+        assert carried.HasField("delete_time") == (state == deleted)
         assert (carried.station_id, carried.time_zone, carried.currency_code) == (event.entity_id, "Europe/Berlin", "EUR")
-    assert opened.position < closed.position
+    assert [event.position for event in events] == sorted(event.position for event in events)
+
+
+async def test_a_user_is_heard_of_when_they_are_disabled_and_enabled(teppan: Teppan) -> None:
+    async def act() -> str:
+        user = str((await created(teppan)).user_id)
+        for verb in ("Disable", "Enable"):
+            request = getattr(users_pb2, f"{verb}UserRequest")(request_id=new(), user_id=user)
+            await getattr(teppan.users, f"{verb}User")(request, metadata=teppan.admin)
+        return user
+
+    active, disabled = users_pb2.USER_STATE_ACTIVE, users_pb2.USER_STATE_DISABLED
+    events = await heard(teppan, act, 3)
+    for version, (event, state) in enumerate(zip(events, [active, disabled, active], strict=True), 1):
+        carried = users_pb2.User()
+        assert event.payload.Unpack(carried)
+        referent = REFERENT_STATE_OPEN if state == active else REFERENT_STATE_CLOSED
+        assert (event.type, event.version, event.referent_state) == (USER, version, referent)
+        assert (carried.state, carried.etag, carried.name, carried.email) == (state, str(version), "", "")
 
 
 async def test_a_user_is_heard_of_without_anything_private(teppan: Teppan) -> None:
@@ -87,10 +101,9 @@ async def test_a_user_is_heard_of_without_anything_private(teppan: Teppan) -> No
 
 async def test_what_is_refused_is_not_announced(teppan: Teppan) -> None:
     station = await teppan.station()
-    await suspend(teppan, station)
-    assert (await refused(teppan.stations.SuspendStation(
-        stations_pb2.SuspendStationRequest(request_id=new(), station_id=station), metadata=teppan.admin
-    ))).reason == "STATION_STATE"  # fmt: skip
+    await teppan.turn(station, "Suspend")
+    for verb in ("Suspend", "Undelete"):
+        assert (await refused(teppan.turn(station, verb))).reason == "STATION_STATE"
     connection = await asyncpg.connect(teppan.server.url(teppan.database, "identity_platform"))
     try:
         statement = (
@@ -103,15 +116,17 @@ async def test_what_is_refused_is_not_announced(teppan: Teppan) -> None:
 
 
 async def test_stations_are_answered_for_in_order(teppan: Teppan) -> None:
-    active, suspended, nobody = await teppan.station(), await teppan.station(), new()
-    await suspend(teppan, suspended)
-    first, second, third = await checked(teppan, STATION, ("", suspended), ("", nobody), ("", active))
-    assert [each.state for each in (first, second, third)] == [REFERENT_STATE_CLOSED, REFERENT_STATE_NOT_FOUND, REFERENT_STATE_OPEN]
-    assert [each.version for each in (first, second, third)] == [2, 0, 1]
+    active, suspended, deleted, resumed = [await teppan.station() for _ in range(4)]
+    await teppan.turn(suspended, "Suspend")
+    await teppan.turn(deleted, "Delete")
+    await teppan.turn(resumed, "Suspend", "Resume")
+    answers = await checked(teppan, STATION, *(("", id) for id in (suspended, new(), active, deleted, resumed)))
+    closed, absent, in_use = REFERENT_STATE_CLOSED, REFERENT_STATE_NOT_FOUND, REFERENT_STATE_OPEN
+    assert [(each.state, each.version) for each in answers] == [(closed, 2), (absent, 0), (in_use, 1), (closed, 2), (in_use, 3)]
     facts = stations_pb2.Station()
-    assert third.facts.Unpack(facts)
+    assert answers[2].facts.Unpack(facts)
     assert facts.station_id == active
-    assert not second.HasField("facts")
+    assert not answers[1].HasField("facts")
 
 
 async def test_a_station_belongs_to_itself_and_a_user_to_no_station(teppan: Teppan) -> None:
