@@ -50,7 +50,7 @@ async def test_a_change_that_fits_is_shown_by_state_times_and_etag(teppan: Teppa
     was = await teppan.turn(station, *before) if before else await read(teppan, station)
     now = await turn(teppan, verb, request_of(verb, station, etag=was.etag))
     assert (now.state, int(now.etag)) == (AFTER[verb], int(was.etag) + 1)
-    assert now.update_time.ToDatetime() > was.update_time.ToDatetime()
+    assert now.update_time != was.update_time
     assert now.HasField("delete_time") == (verb == "Delete")
     if verb == "Delete":
         assert now.delete_time == now.update_time
@@ -140,13 +140,12 @@ async def test_the_platform_hears_that_a_station_is_not_there(teppan: Teppan, ve
 @pytest.mark.parametrize("verb", AFTER)
 async def test_only_administrators_of_the_platform_change_a_stations_state(teppan: Teppan, station: str, verb: str) -> None:
     support = teppan.bearer(platform_role=options_pb2.PLATFORM_ROLE_SUPPORT)
-    messages = set()
+    foreign = await teppan.station()
     for who in (teppan.bearer(), teppan.member(station), support, teppan.service("bookings")):
-        for id in (station, await teppan.station(), new()):  # one's own, a foreign one, none: nobody can tell
-            refusal = await refused(turn(teppan, verb, request_of(verb, id), by=who))
-            assert (refusal.code, refusal.reason) == ("PERMISSION_DENIED", "PERMISSION_DENIED")
-            messages.add(refusal.message)
-    assert len(messages) <= 2, "a service and a person are told apart, stations are not"
+        answers = [await refused(turn(teppan, verb, request_of(verb, id), by=who)) for id in (station, foreign, new())]
+        assert {(each.code, each.reason, each.message) for each in answers} == {
+            ("PERMISSION_DENIED", "PERMISSION_DENIED", answers[0].message)
+        }
     assert (await refused(turn(teppan, verb, request_of(verb, station), by=()))).reason == "TOKEN_MISSING"
     assert (await read(teppan, station)).etag == "1"
 
