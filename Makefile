@@ -27,7 +27,7 @@ test: .venv/ready lint ## lint, then every test but the long ones (PG=16: on Pos
 	@$(RUN) -m pytest --ignore=tests/compose -m 'not long'
 
 test-unit: .venv/ready ## the tests that need nothing, in seconds
-	@$(RUN) -m pytest tests/test_tidy.py tests/unit
+	@$(RUN) -m pytest -m 'not long' tests/test_tidy.py tests/unit
 
 test-long: .venv/ready lint ## every test, with all of every matrix
 	@$(RUN) -m pytest --ignore=tests/compose

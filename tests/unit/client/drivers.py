@@ -49,6 +49,10 @@ class Sync:
         await asyncio.to_thread(read)
         return found
 
+    async def all(self, reading: Any) -> list[Any]:
+        """All that a list has."""
+        return await asyncio.to_thread(list, reading)
+
     async def first_pages(self, method: Any, request: Any, count: int) -> list[Any]:
         """Some pages; then the list is closed."""
 
@@ -96,6 +100,9 @@ class Aio:
         async for page in aio.pages(method, request, **options):
             found.append(page)
         return found
+
+    async def all(self, reading: Any) -> list[Any]:
+        return [page async for page in reading]
 
     async def first_pages(self, method: Any, request: Any, count: int) -> list[Any]:
         async with aclosing(aio.pages(method, request)) as reading:

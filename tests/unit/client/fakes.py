@@ -20,6 +20,7 @@ from teppan.identity.v1 import stations_pb2, stations_pb2_grpc, tokens_pb2, toke
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 WAIT_SECONDS = 20.0
 ROWS, PAGE_SIZE = 14, 3
+OPTIONS = [("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", -1)]
 Act = Callable[[Any], None]
 """What happens in a call, given its context: nothing, or an end of it."""
 
@@ -105,7 +106,7 @@ class Fake:
         """Counts calls that have begun, and that are over."""
         self.health = Health(self)
         self._lock = threading.Lock()
-        self._server = grpc.server(ThreadPoolExecutor(24), options=[("grpc.so_reuseport", 0)])
+        self._server = grpc.server(ThreadPoolExecutor(24), options=OPTIONS)
         services: Any = Services(self)  # type: ignore[abstract]  # the methods that no test calls
         services.register(self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self.health, self._server)
@@ -213,8 +214,10 @@ class Services(
             rows = [pb.Booking(booking_id=name) for name in ALL[first : first + PAGE_SIZE]]
             yield pb.ListBookingsResponse(bookings=rows, next_page_token="" if last else str(first + PAGE_SIZE))
             if last:
-                return
+                break
             first += PAGE_SIZE
+        if end.after == number + 1 and end.how:
+            end.how(context)
 
     def SearchAvailability(self, request: Any, context: Any) -> Iterator[Any]:
         end = self._fake.begin("SearchAvailability", request, context) or Break(2)

@@ -25,6 +25,7 @@ class Proxy:
         self._target, self._allowance = port, allowance
         self._lock = threading.Lock()
         self._pairs: set[Pair] = set()
+        self._frozen: set[Pair] = set()
         self._threads: list[threading.Thread] = []
         self.cuts = 0
         """How many connections were broken here."""
@@ -44,6 +45,11 @@ class Proxy:
             pairs = list(self._pairs)
         for pair in pairs:
             self._break(pair, counted=True)
+
+    def freeze(self) -> None:
+        """Loses all that comes on the connections that there are, and tells nobody."""
+        with self._lock:
+            self._frozen |= self._pairs
 
     def close(self) -> None:
         """Breaks everything, and ends."""
@@ -79,6 +85,8 @@ class Proxy:
     def _pump(self, pair: Pair, source: socket.socket, sink: socket.socket, left: int | None) -> None:
         with suppress(OSError):
             while data := source.recv(CHUNK_BYTES):
+                if pair in self._frozen:
+                    continue
                 sink.sendall(data if left is None else data[:left])
                 if left is not None and (left := left - len(data)) <= 0:
                     self._break(pair, counted=True)

@@ -1,11 +1,13 @@
 """When a call is made again, and after how long: decided without a server."""
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
+from google.rpc import error_details_pb2, status_pb2
 from grpc import StatusCode
 from teppan.bookings.v1 import bookings_pb2, slots_pb2
 from teppan.client.attempts import JITTER_SECONDS_MAX, PAUSE_SECONDS_MAX, Attempts, streaming, transient, unary
 from teppan.client.methods import Method, method_of
-from teppan.client.refusals import CallFailed, Refusal
+from teppan.client.refusals import DETAILS_KEY, CallFailed, Refusal, refusal
 from teppan.identity.v1 import tokens_pb2
 
 READ = Method(repeatable=True, deadline_seconds=5)
@@ -46,6 +48,14 @@ def test_what_the_service_asks_for_is_waited_for_and_little_more(seconds: float)
 
 def test_retry_at_once_is_waited_for_a_little_all_the_same() -> None:
     assert (unary(READ, None, 60, 0).pause(Refusal(code="ABORTED", retry_seconds=0), 0) or 0) >= 0.05
+
+
+def test_a_service_that_asks_for_less_than_no_time_gets_a_little() -> None:
+    retry, status = error_details_pb2.RetryInfo(retry_delay=Duration(seconds=-5)), status_pb2.Status()
+    status.details.add().Pack(retry)
+    said = refusal(CallFailed(StatusCode.ABORTED, "later", [(DETAILS_KEY, status.SerializeToString())]))
+    assert said.retry_seconds == 0
+    assert (unary(READ, None, 60, 0).pause(said, 0) or 0) >= 0.05
 
 
 def test_no_attempt_begins_after_the_patience() -> None:

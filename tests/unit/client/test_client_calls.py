@@ -1,5 +1,6 @@
 """What a channel adds to every call: a deadline, a request_id, and further attempts where they may help."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -33,6 +34,7 @@ NEVER = [
     (StatusCode.NOT_FOUND, "BOOKING_NOT_FOUND"), (StatusCode.PERMISSION_DENIED, "PERMISSION_DENIED"),
     (StatusCode.UNAUTHENTICATED, "TOKEN_MISSING"), (StatusCode.UNIMPLEMENTED, ""),
 ]  # fmt: skip
+NO_PATIENCE = [math.inf, math.nan, 1e300, 0, -1]
 
 
 def bookings(made: Any) -> Any:
@@ -104,6 +106,43 @@ async def test_all_attempts_have_one_request_id_and_two_calls_have_two(client: D
 async def test_a_request_id_of_the_callers_own_is_kept(client: Driver, fake: Fake) -> None:
     await client.call(bookings(client.channel(fake.address)).CreateBooking, pb.CreateBookingRequest(request_id="mine"))
     assert fake.seen[0].request.request_id == "mine"
+
+
+async def test_all_attempts_send_the_request_as_it_was_at_the_call(client: Driver, fake: Fake) -> None:
+    made = client.channel(fake.address)
+    request = pb.CreateBookingRequest(request_id="first", requests="a window")
+    search = slots_pb2.SearchAvailabilityRequest(station_ids=["first"])
+
+    def reuse(context: Any) -> None:
+        """The caller's program prepares its next call."""
+        request.request_id, request.requests, search.station_ids[0] = "second", "a door", "second"
+        fail(StatusCode.UNAVAILABLE)(context)
+
+    fake.plan("CreateBooking", reuse)
+    await client.call(bookings(made).CreateBooking, request)
+    assert [(seen.request.request_id, seen.request.requests) for seen in fake.seen] == [("first", "a window")] * 2
+    fake.plan("SearchAvailability", Break(0, reuse))
+    search.station_ids[0] = "first"
+    await client.stream(slots_pb2_grpc.SlotsServiceStub(made).SearchAvailability, search)
+    assert [list(seen.request.station_ids) for seen in fake.calls("SearchAvailability")] == [["first"]] * 2
+
+
+async def test_an_answer_that_is_none_of_the_method_is_not_asked_for_again(client: Driver, fake: Fake) -> None:
+    def decode(_: bytes) -> Any:
+        raise ValueError("no such message")
+
+    made, service = client.channel(fake.address), "/teppan.bookings.v1.BookingsService"
+    kinds: dict[str, Any] = {"request_serializer": lambda request: request.SerializeToString(), "response_deserializer": decode}
+    unary, stream = made.unary_unary(f"{service}/GetBooking", **kinds), made.unary_stream(f"{service}/ListBookings", **kinds)
+    for call in (client.call(unary, GET, timeout=1), client.stream(stream, LIST, timeout=1)):
+        assert (await failure(call)).code() is StatusCode.INTERNAL
+    assert len(fake.seen) == 2
+
+
+@pytest.mark.parametrize("seconds", NO_PATIENCE)
+def test_a_patience_that_nobody_has_is_refused(client: Driver, seconds: float) -> None:
+    with pytest.raises(ValueError, match="patience_seconds is a positive, finite"):
+        client.channel("127.0.0.1:1", patience_seconds=seconds)
 
 
 async def test_the_request_of_another_method_is_refused_here(client: Driver, fake: Fake) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,30 @@ import trustme
 from grpc import StatusCode
 from teppan.bookings.v1 import bookings_pb2 as pb
 from teppan.bookings.v1 import bookings_pb2_grpc
-from teppan.client import Tls, channel
+from teppan.client import Tls, channel, pages
 from teppan.client.connection import Connection, connection_to
 
 from tests.unit.client.drivers import Driver
-from tests.unit.client.fakes import NOT_SERVING, SERVING, WAIT_SECONDS, Fake
+from tests.unit.client.fakes import ALL, NOT_SERVING, SERVING, WAIT_SECONDS, Break, Fake, hold, ids
+from tests.unit.client.proxy import Proxy
 
 GET = pb.GetBookingRequest(booking_id="b1")
 HERE = ["localhost:1", "127.0.0.1:1", "127.9.8.7:1", "[::1]:1", "unix:/run/teppan.sock", "unix:relative.sock"]
 ELSEWHERE = ["bookings:50052", "bookings.example.com:443", "10.0.0.7:50052", "[2001:db8::1]:50052", "localhost.example.com:1"]
-NO_ADDRESSES = ["bookings", "bookings:", ":50052", "bookings:http", "::1:50052", "dns:///bookings:1", "[]:1", ""]
+NO_ADDRESSES = [
+    "bookings",
+    "bookings:",
+    ":50052",
+    "bookings:http",
+    "::1:50052",
+    "dns:///bookings:1",
+    "[]:1",
+    "",
+    "a:0",
+    "a:70000",
+    "a:\u0661\u0662",
+    "a:" + "1" * 5000,
+]
 
 
 def get(client: Driver, *addresses: str, **options: Any) -> Any:
@@ -101,6 +116,56 @@ def test_replicas_may_have_names_and_both_kinds_of_addresses(monkeypatch: pytest
         target("a:1", "d:1")
     with pytest.raises(ValueError, match="cannot be one of several"):
         target("a:1", "unix:/run/teppan.sock")
+
+
+# The environment, and what grpc is told -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("variable", ["http_proxy", "grpc_proxy"])
+async def test_no_proxy_of_the_environment_stands_before_this_machine(
+    client: Driver, fake: Fake, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv(variable, "http://127.0.0.1:1")  # where nobody listens
+    fake.health.set("", SERVING)
+    assert (await get(client, fake.address)).booking.booking_id == "b1"
+    assert (await get(client, fake.address, f"localhost:{fake.port}")).booking.booking_id == "b1"
+
+
+def test_a_proxy_is_for_tls_to_other_machines_only() -> None:
+    for address, tls in (("127.0.0.1:1", None), ("10.0.0.7:1", None), ("localhost:1", Tls())):
+        assert option(connection_to(address, tls=tls, plaintext=True), "grpc.enable_http_proxy") == 0
+    assert option(connection_to("10.0.0.7:1", tls=Tls(), plaintext=False), "grpc.enable_http_proxy") is None
+
+
+def test_dead_connections_are_looked_for() -> None:
+    found = connection_to("127.0.0.1:1", tls=None, plaintext=False)
+    assert option(found, "grpc.keepalive_time_ms") == 20_000  # silence, after which a server is asked; 30 s together
+    assert option(found, "grpc.keepalive_timeout_ms") == 10_000  # and how long it has for its answer
+    assert option(found, "grpc.http2.ping_timeout_ms") == 10_000  # what in fact ends it: its own default is a minute
+    assert option(found, "grpc.http2.max_pings_without_data") == 0  # after the second ping of a silent stream none would go
+
+
+@pytest.mark.long
+def test_a_frozen_connection_is_noticed_within_thirty_seconds(fake: Fake) -> None:
+    with Proxy(fake.port) as proxy:
+
+        def freeze(context: Any) -> None:
+            proxy.freeze()
+            hold(context)
+
+        fake.plan("ListBookings", Break(2, freeze))
+        began = time.monotonic()
+        with channel(f"127.0.0.1:{proxy.port}") as made:
+            stub: Any = bookings_pb2_grpc.BookingsServiceStub(made)
+            assert ids(list(pages(stub.ListBookings, pb.ListBookingsRequest()))) == ALL
+        assert time.monotonic() - began < 35
+    assert len(fake.seen) == 2
+
+
+async def test_a_message_may_be_as_large_as_a_service_makes_it(client: Driver, fake: Fake) -> None:
+    large = pb.GetBookingRequest(booking_id="b" * 4 * 1024 * 1024)
+    stub = bookings_pb2_grpc.BookingsServiceStub(client.channel(fake.address))
+    assert (await client.call(stub.GetBooking, large)).booking.booking_id == large.booking_id
 
 
 # TLS -------------------------------------------------------------------------------------------------------------------

@@ -1,6 +1,8 @@
 """A list is read whole, each row once and in order, wherever and however it breaks."""
 
 import asyncio
+import math
+import time
 from contextlib import aclosing
 from typing import Any
 
@@ -90,6 +92,37 @@ async def test_a_refusal_ends_a_list_at_once(client: Driver, fake: Fake, code: S
     assert (error.code(), refusal(error).reason) == (code, "BUG")
     assert ids(read) == ALL[: 2 * PAGE_SIZE]
     assert len(fake.seen) == 1
+
+
+@pytest.mark.parametrize("how", [fail(StatusCode.INTERNAL, "BUG"), fail(StatusCode.UNAVAILABLE, "FEED_STALE", 30)])
+@pytest.mark.parametrize("limit", [0, 2])
+async def test_a_list_that_is_complete_is_not_spoilt_by_the_end_of_its_call(
+    client: Driver, fake: Fake, how: Act, limit: int
+) -> None:
+    fake.plan("ListBookings", Break(limit or PAGES, how))
+    began = time.monotonic()
+    found = await client.pages(bookings(client, fake.address).ListBookings, pb.ListBookingsRequest(page_limit=limit))
+    assert ids(found) == ALL[: limit * PAGE_SIZE or None]
+    assert len(fake.seen) == 1
+    assert time.monotonic() - began < 15
+
+
+async def test_a_list_is_asked_for_as_its_request_was_at_the_call(client: Driver, fake: Fake) -> None:
+    request = pb.ListBookingsRequest(station_id="s0")
+    reading = client.api.pages(bookings(client, fake.address).ListBookings, request)
+    request.station_id = "s1"
+    assert await client.all(reading)
+    assert fake.seen[0].request.station_id == "s0"
+
+
+@pytest.mark.parametrize("seconds", [math.inf, math.nan, 1e300, 0, -1])
+async def test_a_patience_that_nobody_has_is_refused(client: Driver, fake: Fake, seconds: float) -> None:
+    method = bookings(client, fake.address).ListBookings
+    with pytest.raises(ValueError, match="patience_seconds is a positive, finite"):
+        client.api.pages(method, LIST, patience_seconds=seconds)
+    with pytest.raises(ValueError, match="patience_seconds is a positive, finite"):
+        await client.page(method, LIST, patience_seconds=seconds)
+    assert not fake.seen
 
 
 @pytest.mark.parametrize("how", [fail(StatusCode.UNAVAILABLE, "FEED_STALE", 0.01), None, hold])

@@ -1,8 +1,8 @@
 """A channel's token goes with every call that needs one, is good, and is asked for as rarely as that allows."""
 
 import asyncio
-import math
 import threading
+import traceback
 from typing import Any
 
 import pytest
@@ -10,8 +10,6 @@ from grpc import StatusCode
 from teppan.bookings.v1 import bookings_pb2 as pb
 from teppan.bookings.v1 import bookings_pb2_grpc
 from teppan.client import refusal
-from teppan.client.refusals import CallFailed
-from teppan.client.sessions import REFUSED_PAUSE_SECONDS, Session, lifetime_seconds
 from teppan.identity.v1 import tokens_pb2, tokens_pb2_grpc
 
 from tests.unit.client.drivers import Driver, counted, failure
@@ -19,8 +17,24 @@ from tests.unit.client.fakes import WAIT_SECONDS, Break, Fake, fail, hold, jwt
 
 GET, LIST = pb.GetBookingRequest(), pb.ListBookingsRequest()
 REFUSED = fail(StatusCode.UNAUTHENTICATED, "LOGIN_REFUSED")
-DOWN = CallFailed(StatusCode.UNAVAILABLE, "down")
 AT_ONCE = 12
+
+
+class Given:
+    """A source of another make, for both clients: a token that may be awaited."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def get(self, timeout: float) -> Any:
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:  # a thread of the sync client
+            return self._token
+        return asyncio.sleep(0, self._token)
+
+    def refuse(self, token: str) -> None:
+        raise AssertionError(token)
 
 
 def login(client: Driver, fake: Fake) -> Any:
@@ -40,6 +54,44 @@ async def test_a_token_that_is_given_goes_with_calls_and_streams(client: Driver,
     await client.call(stub.GetBooking, GET)
     await client.stream(stub.ListBookings, LIST)
     assert [seen.metadata.get("authorization") for seen in fake.seen] == ["Bearer mine"] * 2
+
+
+async def test_white_space_around_a_token_is_left_out(client: Driver, fake: Fake) -> None:
+    for token in ("mine\n", Given(" mine\r\n")):
+        await client.call(bookings(client, fake, token).GetBooking, GET)
+    assert tokens(fake) == ["Bearer mine"] * 2
+
+
+@pytest.mark.parametrize("token", ["SECRET\nx", "SECRET\0", "SECR\u00c9T SECRET", "SECRET\x7f"])
+async def test_a_token_that_no_call_can_carry_is_refused_and_not_shown(client: Driver, fake: Fake, token: str) -> None:
+    with pytest.raises(ValueError, match="no call can carry") as caught:
+        client.channel(fake.address, token=token)
+    stub = bookings(client, fake, Given(token))
+    own = ((("authorization", f"Bearer {token}"),), (("Authorization", "Bearer SECRET"),))
+    errors = [
+        await failure(client.call(stub.GetBooking, GET)), await failure(client.stream(stub.ListBookings, LIST)),
+        *[await failure(client.call(stub.GetBooking, GET, metadata=each)) for each in own],
+    ]  # fmt: skip
+    assert "no call can carry" in (errors[0].details() or "")
+    for error in (caught.value, *errors):
+        assert "SECRET" not in "".join(traceback.format_exception(error)) + repr(error)
+    assert not fake.seen
+
+
+async def test_a_token_is_not_shown_where_other_metadata_are_wrong(client: Driver, fake: Fake) -> None:
+    stub = bookings(client, fake, "SECRET")
+    error = await failure(client.call(stub.GetBooking, GET, metadata=(("x-own", "a\n"),)))
+    assert error.code() is StatusCode.INVALID_ARGUMENT
+    assert "x-own" in (error.details() or "")
+    assert "SECRET" not in "".join(traceback.format_exception(error))
+    await client.call(stub.GetBooking, GET, metadata=(("x-own-bin", b"a\n\xff"),))
+    assert fake.seen[-1].metadata["x-own-bin"] == b"a\n\xff"
+
+
+@pytest.mark.parametrize("token", ["", " \n"])
+def test_an_empty_token_is_refused(client: Driver, token: str) -> None:
+    with pytest.raises(ValueError, match="the token is empty"):
+        client.channel("127.0.0.1:1", token=token)
 
 
 async def test_no_token_goes_where_none_is_needed(client: Driver, fake: Fake) -> None:
@@ -173,41 +225,3 @@ async def test_while_a_token_is_renewed_the_others_go_on_with_the_old_one(client
     assert not renewing.done()
     gate.set()
     assert await renewing == jwt(2)
-
-
-def test_a_lifetime_is_what_the_token_says_whatever_the_clock_says() -> None:
-    assert lifetime_seconds(jwt(1, 900)) == 900
-    for opaque in ("", "opaque", "a.b.c", "e30.e30.x", "e30.W10.x"):
-        assert lifetime_seconds(opaque) == math.inf
-
-
-def test_a_session_is_renewed_at_four_fifths_and_over_at_the_end() -> None:
-    session = Session()
-    assert (session.fresh(0), session.spare(0)) == ("", "")
-    session.took(jwt(1, 1000), 50)
-    at = {now: (bool(session.fresh(now)), bool(session.spare(now))) for now in (50, 849, 850, 1049, 1050)}
-    assert at == {50: (True, True), 849: (True, True), 850: (False, True), 1049: (False, True), 1050: (False, False)}
-    session.failed(DOWN, 850)
-    assert (bool(session.fresh(854)), bool(session.fresh(855))) == (True, False)
-    session.failed(DOWN, 1049)
-    assert not session.fresh(1050)  # no failure makes it last longer
-
-
-def test_a_session_drops_the_refused_token_and_no_newer_one() -> None:
-    session = Session()
-    session.took(jwt(2), 0)
-    session.drop(jwt(1))
-    assert session.fresh(1) == jwt(2)
-    session.drop(jwt(2))
-    assert (session.fresh(1), session.spare(1)) == ("", "")
-
-
-def test_a_refused_login_is_asked_for_again_after_a_while() -> None:
-    session, error = Session(), CallFailed(StatusCode.UNAUTHENTICATED, "wrong")
-    session.failed(error, 0)
-    with pytest.raises(CallFailed, match="wrong"):
-        session.attempts(10, REFUSED_PAUSE_SECONDS - 1)
-    assert session.attempts(10, REFUSED_PAUSE_SECONDS).timeout(REFUSED_PAUSE_SECONDS) == 10
-    session.failed(error, REFUSED_PAUSE_SECONDS)
-    session.took(jwt(1), REFUSED_PAUSE_SECONDS)
-    assert session.attempts(10, REFUSED_PAUSE_SECONDS + 1)

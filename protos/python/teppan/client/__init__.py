@@ -4,8 +4,8 @@
 may be, with one `request_id`, and carry a token. `pages` and `page` read lists; `refusal` says why a call failed.
 
 Reading order: `connection` (addresses, TLS), `methods` (what the contract says of a method), `attempts` (when a call is repeated),
-`sessions` (how long a token is good), `traversal` (how a list is resumed). These decide, without a clock, a thread or a loop; `calls`,
-`login` and `lists` do what they say, and those of `aio` do the same.
+`bearer` (how a token is sent), `sessions` (how long it is good), `traversal` (how a list is resumed). These decide, without a clock, a
+thread or a loop; `calls`, `login` and `lists` do what they say, and those of `aio` do the same.
 """
 
 from collections.abc import Sequence
@@ -32,9 +32,10 @@ def channel(
     and brings no `authorization` of its own. Without TLS only this machine is reached, unless `plaintext` is asked for. A call
     without a `timeout` is given up after `patience_seconds`. Raises ValueError, and OSError where a replica's name is unknown.
     """
+    calls = Calls(FixedToken(token) if isinstance(token, str) else token, patience_seconds)
     found = connection_to(addresses, tls=tls, plaintext=plaintext)
     if found.credentials is None:
         made = grpc.insecure_channel(found.target, found.options)
     else:
         made = grpc.secure_channel(found.target, found.credentials, found.options)
-    return grpc.intercept_channel(made, Calls(FixedToken(token) if isinstance(token, str) else token, patience_seconds))
+    return grpc.intercept_channel(made, calls)

@@ -4,6 +4,7 @@ All times are seconds of a monotonic clock.
 """
 
 import random
+import threading
 from dataclasses import dataclass, field
 from typing import TypeVar, cast
 
@@ -17,6 +18,10 @@ PAUSE_SECONDS_MIN, PAUSE_SECONDS_MAX = 0.1, 2.0
 PAUSE_SHIFT_MAX = 10
 JITTER_SECONDS_MAX = 1.0
 TOKENS_REFUSED = ("TOKEN_EXPIRED", "TOKEN_INVALID")
+NOT_CONNECTED = "failed to connect to all addresses"
+"""What gRPC says where an attempt was not sent. Should it say something else one day, `heard_nothing` only grows more careful."""
+UNDECODABLE = "Exception deserializing response!"
+"""What gRPC says, with INTERNAL and by itself, of an answer that is no message of the method's type. It would be none again."""
 
 Error = TypeVar("Error", bound=grpc.RpcError)
 
@@ -31,8 +36,20 @@ def transient(failure: Refusal) -> bool:
         case "ABORTED" | "RESOURCE_EXHAUSTED":  # without RetryInfo: ETAG_STALE, which stays stale; a message above the limit
             return failure.retry_seconds is not None
         case "INTERNAL" | "UNKNOWN":  # from a service it has a reason (BUG); without one, a connection was reset
-            return not failure.reason
+            return not failure.reason and failure.message != UNDECODABLE
     return False
+
+
+def heard_nothing(failure: Refusal) -> bool:
+    """Whether the service may have worked on the attempt, and nobody knows what came of it."""
+    return failure.reason != "LOGIN_BUSY" and NOT_CONNECTED not in failure.message
+
+
+def checked_patience(seconds: float) -> float:
+    """The seconds. Raises ValueError where nobody can wait for so long."""
+    if not 0 < seconds <= threading.TIMEOUT_MAX:  # also where it is no number
+        raise ValueError(f"patience_seconds is a positive, finite number of seconds, and not {seconds!r}")
+    return seconds
 
 
 @dataclass(slots=True, kw_only=True)
@@ -47,6 +64,8 @@ class Attempts:
     token: str = field(default="", repr=False)
     """What the present attempt goes with; empty where the client has put in none."""
     failures: int = 0
+    unheard: int = 0
+    """After how many of them it is open what the service did."""
     renewed: bool = False
     told: grpc.RpcError | None = None
     """The last verdict."""
@@ -68,6 +87,9 @@ class Attempts:
     def pause(self, failure: Refusal, now: float) -> float | None:
         """How long to wait before the next attempt; None where there is none, and the failure is the answer."""
         if not self.method.repeatable or not transient(failure):
+            return None
+        self.unheard += heard_nothing(failure)
+        if self.method.unheard_max is not None and self.unheard >= self.method.unheard_max:
             return None
         pause = _pause(self.failures, failure.retry_seconds)
         self.failures += 1

@@ -10,12 +10,12 @@ from typing import Any
 
 import grpc
 
-from teppan.client.attempts import Attempts, streaming, unary
+from teppan.client.attempts import Attempts, checked_patience, streaming, unary
+from teppan.client.bearer import bearing, own
 from teppan.client.login import TokenSource
 from teppan.client.methods import method_of
 from teppan.client.refusals import refusal
 
-AUTHORIZATION = "authorization"
 Continuation = Callable[[grpc.ClientCallDetails, Any], Any]
 
 
@@ -36,7 +36,7 @@ class Calls(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor)
 
     def __init__(self, source: TokenSource | None, patience_seconds: float) -> None:
         self._source = source
-        self._patience = patience_seconds
+        self._patience = checked_patience(patience_seconds)
 
     def intercept_unary_unary(self, continuation: Continuation, client_call_details: grpc.ClientCallDetails, request: Any) -> Any:
         """The last attempt, done."""
@@ -74,11 +74,11 @@ class Calls(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor)
         fail at once and nothing else goes on, each step to a new connection takes 5 s (grpc/grpc#28866; measured with 1.76: a
         service that was back after 1 s was reached after 8 to 19 s).
         """
-        metadata = tuple(asked.metadata or ())
+        metadata, has_token = own(asked.metadata)
         attempts.token = ""
-        if self._source and attempts.method.needs_token and not any(key == AUTHORIZATION for key, _ in metadata):
+        if self._source and attempts.method.needs_token and not has_token:
             attempts.token = self._source.get(attempts.patience(time.monotonic()))
-            metadata = (*metadata, (AUTHORIZATION, f"Bearer {attempts.token}"))
+            metadata = bearing(metadata, attempts.token)
         timeout = attempts.timeout(time.monotonic())
         waits = attempts.again and timeout is not None
         return Details(

@@ -32,6 +32,9 @@ OPTIONS = (
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
     ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
 )
+NO_PROXY = ("grpc.enable_http_proxy", 0)
+"""Whatever `http_proxy` in the environment says. In plaintext a proxy would read tokens and data, and to this machine none leads."""
+PORT_MAX, PORT_DIGITS_MAX = 65_535, 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +86,8 @@ def connection_to(addresses: str | Sequence[str], *, tls: Tls | None, plaintext:
     options: list[tuple[str, Any]] = [*OPTIONS]
     if len(listed) > 1:
         options.append(("grpc.service_config", REPLICATED))
+    if tls is None or all(_loopback(host) for host in hosts):
+        options.append(NO_PROXY)
     if authority := _authority(hosts, tls):
         options.append(("grpc.default_authority", authority))
     credentials = None if tls is None else grpc.ssl_channel_credentials(tls.ca, tls.key, tls.certificate)
@@ -95,9 +100,13 @@ def _host_and_port(address: str) -> tuple[str, str]:
         return address, ""
     host, _, port = address.rpartition(":")
     bracketed = host.startswith("[") and host.endswith("]")
-    if not host.strip("[]") or not port.isdecimal() or (":" in host) != bracketed or "/" in host:
+    if not host.strip("[]") or not _port(port) or (":" in host) != bracketed or "/" in host:
         raise ValueError(f"{address!r} is not 'host:port' (an IPv6 address stands in brackets: '[::1]:50052')")
     return host.strip("[]"), port
+
+
+def _port(port: str) -> bool:
+    return port.isascii() and port.isdecimal() and len(port) <= PORT_DIGITS_MAX and 0 < int(port) <= PORT_MAX
 
 
 def _loopback(host: str) -> bool:

@@ -27,21 +27,9 @@ def pages(
 
     A broken stream goes on from its last token, so that no row is missing and none comes twice. Raises grpc.RpcError at once
     for a refusal, and for a break when no page came for `patience_seconds` while one was waited for. Closing it ends the call.
+    Raises ValueError for a patience that is not positive and finite.
     """
-    traversal = Traversal(request, patience_seconds, time.monotonic())
-    while not traversal.done:
-        try:
-            with closing(_messages(method, traversal, metadata)) as messages:
-                for message in messages:
-                    traversal.took(message)
-                    yield message
-                    traversal.waits(time.monotonic())
-        except grpc.RpcError as error:
-            verdict = traversal.attempts.verdict(error)
-            pause = traversal.pause(refusal(error), time.monotonic())
-            if pause is None:
-                raise verdict from None
-            time.sleep(pause)
+    return _read(method, Traversal(request, patience_seconds, time.monotonic()), metadata)
 
 
 def page(
@@ -54,6 +42,29 @@ def page(
         one.page_limit = 1
     with closing(pages(method, one, patience_seconds=patience_seconds, metadata=metadata)) as found:
         return next(found)
+
+
+def _read(
+    method: grpc.UnaryStreamMultiCallable[Request, Answer] | grpc.UnaryUnaryMultiCallable[Request, Answer],
+    traversal: Traversal[Request], metadata: Metadata,
+) -> Generator[Answer, None, None]:  # fmt: skip
+    """What is left of a list."""
+    traversal.waits(time.monotonic())
+    while not traversal.done:
+        try:
+            with closing(_messages(method, traversal, metadata)) as messages:
+                for message in messages:
+                    traversal.took(message)
+                    yield message
+                    traversal.waits(time.monotonic())
+        except grpc.RpcError as error:
+            if traversal.done:  # how the call ends changes nothing any more
+                return
+            verdict = traversal.attempts.verdict(error)
+            pause = traversal.pause(refusal(error), time.monotonic())
+            if pause is None:
+                raise verdict from None
+            time.sleep(pause)
 
 
 def _messages(

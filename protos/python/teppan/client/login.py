@@ -8,6 +8,7 @@ from typing import Protocol
 import grpc
 
 from teppan.client.attempts import Attempts
+from teppan.client.bearer import carried
 from teppan.client.refusals import CallFailed, refusal
 from teppan.client.sessions import Session
 from teppan.identity.v1 import tokens_pb2, tokens_pb2_grpc
@@ -25,9 +26,12 @@ class TokenSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FixedToken:
-    """One token, until it expires."""
+    """One token, until it expires. Raises ValueError where no call can carry it."""
 
     token: str = field(repr=False)
+
+    def __post_init__(self) -> None:
+        carried(self.token)
 
     def get(self, timeout: float) -> str:  # noqa: ARG002  # it is here
         """The token."""
@@ -68,13 +72,16 @@ class Login:
 
     def refuse(self, token: str) -> None:
         """A service refused this token."""
-        self._session.drop(token)  # without the lock, which a login may hold for long; what races here costs a login at most
+        self._session.drop(
+            token, time.monotonic()
+        )  # without the lock, which a login may hold for long; what races here costs a login at most
 
     def _renewed(self, end: float) -> str:
         asked = time.monotonic()
         spare = self._session.spare(asked)
+        attempts = self._session.attempts(end - asked, asked)  # here: that it raises an old refusal is no new one
         try:
-            answer = self._ask(self._session.attempts(end - asked, asked))
+            answer = self._ask(attempts)
         except grpc.RpcError as error:
             self._session.failed(error, time.monotonic())
             if spare:

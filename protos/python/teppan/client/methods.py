@@ -31,20 +31,24 @@ class Method:
     request: Descriptor | None = None
     identified: bool = False
     """Whether `request_id` is what makes repeats one effect."""
+    unheard_max: int | None = None
+    """How many attempts of a call may have reached the service without its answer; None where that does no harm."""
 
     def sendable(self, request: Request) -> Request:
-        """The request with a `request_id`, in a copy where it has none yet. Raises CallFailed for another method's request."""
-        if self.request is None:
+        """The request as it is now, in a copy with a `request_id`: what its owner does with it later changes no further attempt.
+
+        Raises CallFailed for another method's request.
+        """
+        if self.request is None:  # of other people's protos, and sent once
             return request
         if not isinstance(request, Message) or request.DESCRIPTOR.full_name != self.request.full_name:
             # gRPC would say INTERNAL, which reads like a connection that broke, and would be tried again.
             said = f"the method takes {self.request.full_name}, and not {type(request).__name__}"
             raise CallFailed(grpc.StatusCode.INVALID_ARGUMENT, said)
-        if not self.identified or request.request_id:  # type: ignore[attr-defined]  # `identified` says that it has one
-            return request
-        identified = copy.deepcopy(request)
-        identified.request_id = str(uuid.uuid4())  # type: ignore[attr-defined]  # likewise
-        return identified
+        taken = copy.deepcopy(request)
+        if self.identified and not taken.request_id:  # type: ignore[attr-defined]  # `identified` says that it has one
+            taken.request_id = str(uuid.uuid4())  # type: ignore[attr-defined]  # likewise
+        return taken
 
 
 @functools.cache

@@ -1,6 +1,6 @@
 """A refusal taken apart: what the `google.rpc` details of a failed call say."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,8 +35,14 @@ class Refusal:
 class CallFailed(grpc.aio.AioRpcError):
     """A call that failed here, beside gRPC. It is of aio, whose interceptors may raise nothing else, and does for both."""
 
-    def __init__(self, code: grpc.StatusCode, details: str) -> None:
-        super().__init__(code, grpc.aio.Metadata(), grpc.aio.Metadata(), details)
+    def __init__(self, code: grpc.StatusCode, details: str, trailing: Iterable[tuple[str, str | bytes]] = ()) -> None:
+        super().__init__(code, grpc.aio.Metadata(), grpc.aio.Metadata(*trailing), details)
+
+
+def like(error: Any) -> CallFailed:
+    """A new error that says what this one of gRPC says. One object, raised again and again, would gather tracebacks for ever."""
+    trailing = [(key, value) for key, value in error.trailing_metadata() or ()]
+    return CallFailed(error.code(), error.details() or "", trailing)
 
 
 def refusal(error: grpc.RpcError) -> Refusal:
@@ -44,6 +50,7 @@ def refusal(error: grpc.RpcError) -> Refusal:
     if not hasattr(error, "code"):  # a bare RpcError, which says nothing
         return Refusal(code=grpc.StatusCode.UNKNOWN.name, message=str(error))
     info, bad, retry = _details(error.trailing_metadata())
+    delay = retry.retry_delay
     return Refusal(
         code=error.code().name,
         reason=info.reason,
@@ -51,7 +58,7 @@ def refusal(error: grpc.RpcError) -> Refusal:
         message=error.details() or "",
         metadata=dict(info.metadata),
         fields={violation.field: violation.description for violation in bad.field_violations},
-        retry_seconds=retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9 if retry.HasField("retry_delay") else None,
+        retry_seconds=max(delay.seconds + delay.nanos / 1e9, 0.0) if retry.HasField("retry_delay") else None,
     )
 
 

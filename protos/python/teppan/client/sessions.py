@@ -9,17 +9,20 @@ import grpc
 
 from teppan.client.attempts import Attempts, unary
 from teppan.client.methods import Method
-from teppan.client.refusals import refusal
+from teppan.client.refusals import CallFailed, like, refusal
 
 RENEWED_AT = 0.8
 """The part of its lifetime after which a token is renewed, while the old one is still good."""
 LOGIN_SECONDS, RENEWAL_SECONDS = 10.0, 2.0
 RENEWAL_PAUSE_SECONDS = 5.0
 REFUSED_PAUSE_SECONDS = 600.0
-LOGIN = Method(repeatable=True, deadline_seconds=LOGIN_SECONDS)
+REPLACED_PAUSE_SECONDS = 30.0
+"""A refused token is replaced by a login once in so long: a service that refuses every token would cost a login with every call."""
+LOGIN = Method(repeatable=True, deadline_seconds=LOGIN_SECONDS, unheard_max=3)
 """By its policy nothing repeats a login blindly. Here it is repeated, but only while no answer came (or LOGIN_BUSY, which looks at
 no password). All that a login changes is a counter: the right password sets it to zero, so that to send it again harms nothing; a
-wrong one is counted, perhaps, though its answer was lost. An answer ends it: LOGIN_REFUSED is never asked for again at once."""
+wrong one is counted, perhaps, though its answer was lost, and five lock the account: hence three. An answer ends it: LOGIN_REFUSED
+is never asked for again at once."""
 RENEWAL = Method(deadline_seconds=RENEWAL_SECONDS)
 """One attempt, which holds up one caller only, and not for long: the old token is still good."""
 
@@ -31,8 +34,11 @@ class Session:
     token: str = field(default="", repr=False)
     renew_time: float = 0.0
     end_time: float = 0.0
-    refused: grpc.RpcError | None = None
+    refused: CallFailed | None = field(default=None, repr=False)
+    """The last refusal, of which each caller gets a copy."""
     refused_until_time: float = 0.0
+    replaced_time: float = -math.inf
+    """When a service last refused a token that was then given up."""
 
     def fresh(self, now: float) -> str:
         """The token; empty where it is time for another."""
@@ -45,7 +51,7 @@ class Session:
     def attempts(self, timeout: float, now: float) -> Attempts:
         """How a login is tried now. Raises the last refusal where that is too fresh: five wrong passwords lock the account."""
         if self.refused is not None and now < self.refused_until_time:
-            raise self.refused
+            raise like(self.refused)
         return unary(RENEWAL if self.spare(now) else LOGIN, timeout, timeout, now)
 
     def took(self, token: str, asked: float) -> None:
@@ -58,12 +64,13 @@ class Session:
         """A login failed for good, or for now."""
         self.renew_time = now + RENEWAL_PAUSE_SECONDS
         if refusal(error).code == "UNAUTHENTICATED":
-            self.refused, self.refused_until_time = error, now + REFUSED_PAUSE_SECONDS
+            self.refused, self.refused_until_time = like(error), now + REFUSED_PAUSE_SECONDS
+            self.renew_time = self.refused_until_time  # until then the old token, if there is one, is used to its end
 
-    def drop(self, token: str) -> None:
-        """A service refuses the token. Another one, which came since, stays."""
-        if self.token == token:
-            self.token = ""
+    def drop(self, token: str, now: float) -> None:
+        """A service refuses the token. Another one, which came since, stays; so does one that has only just replaced another."""
+        if self.token == token and now >= self.replaced_time + REPLACED_PAUSE_SECONDS:
+            self.token, self.replaced_time = "", now
 
 
 def lifetime_seconds(token: str) -> float:

@@ -3,7 +3,7 @@
 import copy
 from typing import Generic, Protocol, TypeVar
 
-from teppan.client.attempts import Attempts, transient, unary
+from teppan.client.attempts import Attempts, checked_patience, transient, unary
 from teppan.client.methods import Method
 from teppan.client.refusals import Refusal
 
@@ -33,7 +33,7 @@ class Traversal(Generic[Request]):
         self.request = copy.deepcopy(request)
         """What asks for the rest."""
         self.done = False
-        self._patience = patience_seconds
+        self._patience = checked_patience(patience_seconds)
         self._limited = getattr(request, "page_limit", 0) > 0
         self._advanced = False
         self.waits(now)

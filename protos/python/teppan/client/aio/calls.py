@@ -8,11 +8,12 @@ from typing import Any
 import grpc
 
 from teppan.client.aio.login import TokenSource
-from teppan.client.attempts import Attempts, streaming, unary
-from teppan.client.calls import AUTHORIZATION
+from teppan.client.attempts import UNDECODABLE, Attempts, checked_patience, streaming, unary
+from teppan.client.bearer import bearing, own
 from teppan.client.methods import Method, method_of
-from teppan.client.refusals import refusal
+from teppan.client.refusals import CallFailed, refusal
 
+END = object()
 Continuation = Callable[[grpc.aio.ClientCallDetails, Any], Awaitable[Any]]
 
 
@@ -21,15 +22,15 @@ class Sending:
 
     def __init__(self, source: TokenSource | None, patience_seconds: float) -> None:
         self._source = source
-        self.patience_seconds = patience_seconds
+        self.patience_seconds = checked_patience(patience_seconds)
 
     async def details(self, asked: Any, attempts: Attempts) -> grpc.aio.ClientCallDetails:
         """What the next attempt is sent with. Raises grpc.aio.AioRpcError where there is no token for it."""
-        metadata = list(asked.metadata or ())
+        metadata, has_token = own(asked.metadata)
         attempts.token = ""
-        if self._source and attempts.method.needs_token and not any(key == AUTHORIZATION for key, _ in metadata):
+        if self._source and attempts.method.needs_token and not has_token:
             attempts.token = await self._source.get(attempts.patience(time.monotonic()))
-            metadata.append((AUTHORIZATION, f"Bearer {attempts.token}"))
+            metadata = bearing(metadata, attempts.token)
         return grpc.aio.ClientCallDetails(
             method=asked.method,
             timeout=attempts.timeout(time.monotonic()),
@@ -61,7 +62,7 @@ class UnaryCalls(grpc.aio.UnaryUnaryClientInterceptor):
         while True:
             call = await continuation(await self._sending.details(client_call_details, attempts), request)
             try:
-                await call
+                _decoded(await call, call)
             except grpc.aio.AioRpcError as error:
                 verdict = attempts.verdict(error)
                 pause = await self._sending.pause(error, attempts)
@@ -85,26 +86,33 @@ class StreamingCalls(grpc.aio.UnaryStreamClientInterceptor):
         attempts = streaming(method, client_call_details.timeout, self._sending.patience_seconds, time.monotonic())
         while True:
             call = await continuation(await self._sending.details(client_call_details, attempts), request)
-            messages = aiter(call)
             try:
-                first = await anext(messages, None)
+                first = _decoded(await anext(aiter(call), END), call)
             except grpc.aio.AioRpcError as error:
                 verdict = attempts.verdict(error)
                 pause = await self._sending.pause(error, attempts)
                 if pause is None:
                     raise verdict from None
             else:
-                return _from_first(first, messages)
+                return _from_first(first, call)
             await asyncio.sleep(pause)
 
 
-async def _from_first(first: Any, rest: AsyncIterator[Any]) -> AsyncIterator[Any]:
-    """The messages of a stream of which one was read; None stands for a stream that has none."""
-    if first is None:
+async def _from_first(first: Any, call: Any) -> AsyncIterator[Any]:
+    """The messages of a stream of which one was read, or END."""
+    if first is END:
         return
     yield first
-    async for message in rest:
-        yield message
+    async for message in call:
+        yield _decoded(message, call)
+
+
+def _decoded(message: Any, call: Any) -> Any:
+    """The message. grpc.aio gives None for one that it cannot decode, where the sync API says INTERNAL. Raises CallFailed."""
+    if message is None:
+        call.cancel()
+        raise CallFailed(grpc.StatusCode.INTERNAL, UNDECODABLE)
+    return message
 
 
 def _method(details: Any) -> Method:

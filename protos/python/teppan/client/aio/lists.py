@@ -20,7 +20,7 @@ Answer = TypeVar("Answer", bound=Page)
 Metadata = Sequence[tuple[str, str | bytes]]
 
 
-async def pages(
+def pages(
     method: grpc.aio.UnaryStreamMultiCallable[Request, Answer] | grpc.aio.UnaryUnaryMultiCallable[Request, Answer],
     request: Request, *, patience_seconds: float = PATIENCE_SECONDS, metadata: Metadata = (),
 ) -> AsyncGenerator[Answer, None]:  # fmt: skip
@@ -29,21 +29,9 @@ async def pages(
     A broken stream goes on from its last token, so that no row is missing and none comes twice. Raises grpc.aio.AioRpcError at
     once for a refusal, and for a break when no page came for `patience_seconds` while one was waited for. Closing it ends the
     call; who leaves the loop early does that by `contextlib.aclosing`, else the loop does at some time.
+    Raises ValueError for a patience that is not positive and finite.
     """
-    traversal = Traversal(request, patience_seconds, time.monotonic())
-    while not traversal.done:
-        try:
-            async with aclosing(_messages(method, traversal, metadata)) as messages:
-                async for message in messages:
-                    traversal.took(message)
-                    yield message
-                    traversal.waits(time.monotonic())
-        except grpc.aio.AioRpcError as error:
-            verdict = traversal.attempts.verdict(error)
-            pause = traversal.pause(refusal(error), time.monotonic())
-            if pause is None:
-                raise verdict from None
-            await asyncio.sleep(pause)
+    return _read(method, Traversal(request, patience_seconds, time.monotonic()), metadata)
 
 
 async def page(
@@ -56,6 +44,29 @@ async def page(
         one.page_limit = 1
     async with aclosing(pages(method, one, patience_seconds=patience_seconds, metadata=metadata)) as found:
         return await anext(found)
+
+
+async def _read(
+    method: grpc.aio.UnaryStreamMultiCallable[Request, Answer] | grpc.aio.UnaryUnaryMultiCallable[Request, Answer],
+    traversal: Traversal[Request], metadata: Metadata,
+) -> AsyncGenerator[Answer, None]:  # fmt: skip
+    """What is left of a list."""
+    traversal.waits(time.monotonic())
+    while not traversal.done:
+        try:
+            async with aclosing(_messages(method, traversal, metadata)) as messages:
+                async for message in messages:
+                    traversal.took(message)
+                    yield message
+                    traversal.waits(time.monotonic())
+        except grpc.aio.AioRpcError as error:
+            if traversal.done:  # how the call ends changes nothing any more
+                return
+            verdict = traversal.attempts.verdict(error)
+            pause = traversal.pause(refusal(error), time.monotonic())
+            if pause is None:
+                raise verdict from None
+            await asyncio.sleep(pause)
 
 
 async def _messages(

@@ -1,0 +1,156 @@
+"""What a login gave is used as long as it is good, and a login is repeated with regard for the account's lock."""
+
+import asyncio
+import math
+import time
+import traceback
+from typing import Any
+
+import pytest
+from grpc import StatusCode
+from teppan.bookings.v1 import bookings_pb2 as pb
+from teppan.bookings.v1 import bookings_pb2_grpc
+from teppan.client import aio, login, refusal
+from teppan.client.attempts import unary
+from teppan.client.refusals import CallFailed, Refusal
+from teppan.client.sessions import LOGIN, REFUSED_PAUSE_SECONDS, REPLACED_PAUSE_SECONDS, Session, lifetime_seconds
+
+from tests.unit.client.drivers import Driver, failure
+from tests.unit.client.fakes import Fake, fail, jwt
+
+GET = pb.GetBookingRequest()
+REFUSED = fail(StatusCode.UNAUTHENTICATED, "LOGIN_REFUSED")
+DOWN = CallFailed(StatusCode.UNAVAILABLE, "down")
+
+
+def source_of(client: Driver, fake: Fake) -> Any:
+    return client.api.Login(client.channel(fake.address), email="ann@example.com", password="right")  # noqa: S106  # of a fake
+
+
+class Clock:
+    """A clock that a test sets."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    sleep = staticmethod(time.sleep)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(login, "time", made)
+    monkeypatch.setattr(aio.login, "time", made)
+    return made
+
+
+async def test_a_refused_login_is_asked_for_again_though_the_program_never_stops_calling(
+    client: Driver, fake: Fake, clock: Clock
+) -> None:
+    source = source_of(client, fake)
+    fake.plan("Login", REFUSED)
+    for _ in range(10):  # every minute
+        assert refusal(await failure(client.get(source))).reason == "LOGIN_REFUSED"
+        clock.now += REFUSED_PAUSE_SECONDS / 10
+    assert await client.get(source) == jwt(1)
+    assert len(fake.calls("Login")) == 2
+
+
+async def test_while_a_renewal_is_refused_the_old_token_is_used_to_its_end(client: Driver, fake: Fake, clock: Clock) -> None:
+    source = source_of(client, fake)
+    first = await client.get(source)
+    clock.now += 890
+    fake.plan("Login", REFUSED)
+    assert [await client.get(source), await client.get(source)] == [first, first]
+    clock.now += 9
+    assert await client.get(source) == first
+    clock.now += 1
+    assert refusal(await failure(client.get(source))).reason == "LOGIN_REFUSED"
+    assert len(fake.calls("Login")) == 2
+
+
+async def test_every_caller_gets_a_refusal_of_its_own(client: Driver, fake: Fake) -> None:
+    source = source_of(client, fake)
+    fake.plan("Login", REFUSED)
+    raised = [await failure(client.get(source)) for _ in range(30)]
+    assert len({id(error) for error in raised}) == len(raised)
+    assert all(refusal(error) == refusal(raised[0]) for error in raised)
+    assert refusal(raised[-1]).metadata == {"call_id": "c1"}
+    assert max(len(traceback.extract_tb(error.__traceback__)) for error in raised) < 30
+
+
+async def test_a_login_whose_answers_are_lost_is_sent_three_times_at_most(client: Driver, fake: Fake) -> None:
+    fake.plan("Login", *[fail(StatusCode.UNAVAILABLE)] * 10)
+    error = await failure(client.get(source_of(client, fake)))
+    assert error.code() is StatusCode.UNAVAILABLE
+    assert len(fake.calls("Login")) == 3
+
+
+async def test_a_login_waits_longer_for_an_identity_that_is_not_there(client: Driver, fake: Fake) -> None:
+    fake.stop()
+    asking = asyncio.create_task(client.get(source_of(client, fake)))
+    await asyncio.sleep(1.5)  # in which more than three attempts find nobody
+    with Fake(port=fake.port):
+        assert await asking == jwt(1)
+
+
+def test_a_login_that_no_password_was_looked_at_in_does_not_count() -> None:
+    busy = Refusal(code="RESOURCE_EXHAUSTED", reason="LOGIN_BUSY", retry_seconds=1)
+    nobody = Refusal(code="UNAVAILABLE", message="failed to connect to all addresses; last error: refused")
+    lost = Refusal(code="UNAVAILABLE", message="Socket closed")
+    attempts = unary(LOGIN, None, 60, 0)
+    pauses = [attempts.pause(each, 0) for each in (busy, nobody, busy, nobody, lost, busy, lost, nobody, lost)]
+    assert [pause is None for pause in pauses] == [False] * 8 + [True]
+
+
+async def test_a_service_that_refuses_every_token_costs_a_login_in_thirty_seconds(client: Driver, fake: Fake, clock: Clock) -> None:
+    stub = bookings_pb2_grpc.BookingsServiceStub(client.channel(fake.address, token=source_of(client, fake)))
+    fake.plan("GetBooking", *[fail(StatusCode.UNAUTHENTICATED, "TOKEN_INVALID")] * 100)
+    for _ in range(20):
+        assert refusal(await failure(client.call(stub.GetBooking, GET))).reason == "TOKEN_INVALID"
+    assert fake.logins == 2
+    assert len(fake.calls("GetBooking")) == 21
+    clock.now += REPLACED_PAUSE_SECONDS
+    await failure(client.call(stub.GetBooking, GET))
+    assert fake.logins == 3
+
+
+def test_a_lifetime_is_what_the_token_says_whatever_the_clock_says() -> None:
+    assert lifetime_seconds(jwt(1, 900)) == 900
+    for opaque in ("", "opaque", "a.b.c", "e30.e30.x", "e30.W10.x"):
+        assert lifetime_seconds(opaque) == math.inf
+
+
+def test_a_session_is_renewed_at_four_fifths_and_over_at_the_end() -> None:
+    session = Session()
+    assert (session.fresh(0), session.spare(0)) == ("", "")
+    session.took(jwt(1, 1000), 50)
+    at = {now: (bool(session.fresh(now)), bool(session.spare(now))) for now in (50, 849, 850, 1049, 1050)}
+    assert at == {50: (True, True), 849: (True, True), 850: (False, True), 1049: (False, True), 1050: (False, False)}
+    session.failed(DOWN, 850)
+    assert (bool(session.fresh(854)), bool(session.fresh(855))) == (True, False)
+    session.failed(DOWN, 1049)
+    assert not session.fresh(1050)  # no failure makes it last longer
+
+
+def test_a_session_drops_the_refused_token_and_no_newer_one() -> None:
+    session = Session()
+    session.took(jwt(2), 0)
+    session.drop(jwt(1), 1)
+    assert session.fresh(1) == jwt(2)
+    session.drop(jwt(2), 1)
+    assert (session.fresh(1), session.spare(1)) == ("", "")
+
+
+def test_a_refused_login_is_asked_for_again_after_a_while() -> None:
+    session, error = Session(), CallFailed(StatusCode.UNAUTHENTICATED, "wrong")
+    session.failed(error, 0)
+    with pytest.raises(CallFailed, match="wrong"):
+        session.attempts(10, REFUSED_PAUSE_SECONDS - 1)
+    assert session.attempts(10, REFUSED_PAUSE_SECONDS).timeout(REFUSED_PAUSE_SECONDS) == 10
+    session.failed(error, REFUSED_PAUSE_SECONDS)
+    session.took(jwt(1), REFUSED_PAUSE_SECONDS)
+    assert session.attempts(10, REFUSED_PAUSE_SECONDS + 1)
