@@ -51,10 +51,8 @@ class InvalidArgument(Fault):
     common = True
 
     def __init__(self, fields: Mapping[str, str], **metadata: object) -> None:
-        """Takes every bad field at once; the message names the first."""
-        first = next(iter(fields.items()), ("", "the request is malformed"))
-        others = f" (and {len(fields) - 1} more fields)" if len(fields) > 1 else ""
-        super().__init__(f"{first[0]}: {first[1]}{others}", **metadata)
+        """Takes every bad field at once."""
+        super().__init__("; ".join(f"{path}: {problem}" for path, problem in fields.items()), **metadata)
         self.fields = dict(fields)
 
 

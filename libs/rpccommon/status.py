@@ -1,6 +1,7 @@
 """Faults on the wire: `google.rpc.Status` with ErrorInfo, every bad field, and when to try again."""
 
 from collections.abc import Mapping
+from textwrap import shorten
 from typing import cast
 
 import grpc
@@ -24,7 +25,7 @@ PEER_FAILS = frozenset({
 
 def status_of(fault: Fault, *, service: str, call_id: str) -> status_pb2.Status:
     """A fault as the caller gets it."""
-    status = status_pb2.Status(code=fault.code.value, message=fault.message[:MESSAGE_CHARACTERS_MAX])
+    status = status_pb2.Status(code=fault.code.value, message=shorten(fault.message, MESSAGE_CHARACTERS_MAX, placeholder=" ..."))
     metadata = {**fault.metadata, "call_id": call_id}
     bad = _bad_request(fault.fields) if isinstance(fault, InvalidArgument) else None
     if bad is not None and (left_off := len(fault.fields) - len(bad.field_violations)):  # type: ignore[attr-defined]  # `bad` says that it has them

@@ -211,4 +211,5 @@ def test_bad_fields_are_named_as_many_as_a_client_can_take() -> None:
     assert [detail.Unpack(info) or detail.Unpack(bad) for detail in status.details] == [True, True]
     assert len(bad.field_violations) > 20
     assert int(info.metadata["fields_left_off"]) == 2_800 - len(bad.field_violations)
-    assert status.message == "slots[0].length_minutes: value must be greater than or equal to 15 (and 2799 more fields)"
+    assert status.message.startswith("slots[0].length_minutes: value must be greater than or equal to 15; slots[1]")
+    assert len(status.message) <= 500
