@@ -1,7 +1,6 @@
 """Faults on the wire: `google.rpc.Status` with ErrorInfo, every bad field, and when to try again."""
 
 from collections.abc import Mapping
-from textwrap import shorten
 from typing import cast
 
 import grpc
@@ -25,7 +24,7 @@ PEER_FAILS = frozenset({
 
 def status_of(fault: Fault, *, service: str, call_id: str) -> status_pb2.Status:
     """A fault as the caller gets it."""
-    status = status_pb2.Status(code=fault.code.value, message=shorten(fault.message, MESSAGE_CHARACTERS_MAX, placeholder=" ..."))
+    status = status_pb2.Status(code=fault.code.value, message=_shortened(fault.message))
     metadata = {**fault.metadata, "call_id": call_id}
     bad = _bad_request(fault.fields) if isinstance(fault, InvalidArgument) else None
     if bad is not None and (left_off := len(fault.fields) - len(bad.field_violations)):  # type: ignore[attr-defined]  # `bad` says that it has them
@@ -45,6 +44,10 @@ def status_of_bug(*, service: str, call_id: str) -> status_pb2.Status:
     status = status_pb2.Status(code=INTERNAL, message=f"internal error, call {call_id}")
     _add(status, error_details_pb2.ErrorInfo(reason="BUG", domain=f"{service}.teppan", metadata={"call_id": call_id}))
     return status
+
+
+def _shortened(message: str) -> str:
+    return message if len(message) <= MESSAGE_CHARACTERS_MAX else f"{message[: MESSAGE_CHARACTERS_MAX - 4]} ..."
 
 
 def _bad_request(fields: Mapping[str, str]) -> error_details_pb2.BadRequest:
