@@ -54,7 +54,7 @@ class Calls(grpc.aio.ServerInterceptor):
     def __init__(
         self, service: str, policies: Mapping[str, MethodPolicy], verifier: Verifier, telemetry: Telemetry, *,
         fresh: Callable[[], None] | None = None, idle: Callable[[], None] = lambda: None,
-        reader_patience: float = READER_PATIENCE_SECONDS,
+        reader_patience: float = READER_PATIENCE_SECONDS, message_seconds: float = MESSAGE_SECONDS,
     ) -> None:  # fmt: skip
         """`fresh` raises where the service has not heard enough to decide; `idle` asserts that no connection is held."""
         self._service = service
@@ -64,6 +64,7 @@ class Calls(grpc.aio.ServerInterceptor):
         self._fresh = fresh
         self._idle = idle
         self._patience = reader_patience
+        self._message_seconds = message_seconds
         self._wrapped: dict[str, Any] = {}
         self.unready: str | None = None
         """Why this process cannot serve at present: then it refuses at once, and does not let callers wait."""
@@ -146,7 +147,7 @@ class Calls(grpc.aio.ServerInterceptor):
         """Sends a stream; no connection is held while the reader takes it, and its reader is not waited for for ever."""
         try:
             while True:
-                soon = time.monotonic() + MESSAGE_SECONDS
+                soon = time.monotonic() + self._message_seconds
                 async with self._deadline(soon if call.deadline is None else min(soon, call.deadline)):
                     message = await anext(messages, None)
                 if message is None:

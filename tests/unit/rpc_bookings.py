@@ -84,8 +84,9 @@ async def failure(call: Any) -> grpc.aio.AioRpcError:
 
 
 def lines(log: io.StringIO, event: str = "call") -> list[dict[str, Any]]:
-    """The lines of one kind."""
-    return [line for line in map(json.loads, log.getvalue().splitlines()) if line["event"] == event]
+    """The lines of one kind; without those of feeds, which services that other tests share may follow in this process."""
+    found = [line for line in map(json.loads, log.getvalue().splitlines()) if line["event"] == event]
+    return [line for line in found if line.get("method") != "/teppan.common.v1.EventsService/StreamEvents"]
 
 
 @contextmanager

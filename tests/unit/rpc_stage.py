@@ -97,7 +97,9 @@ async def ready() -> str | None:
 
 
 @asynccontextmanager
-async def stage(*servicers: object, fresh: Callable[[], None] | None = None, patience: float = 60.0) -> AsyncIterator[Stage]:
+async def stage(
+    *servicers: object, fresh: Callable[[], None] | None = None, patience: float = 60.0, message_seconds: float = 10.0
+) -> AsyncIterator[Stage]:
     """Serves the servicers; each stands for the service whose servicer class it inherits from."""
     held: list[str] = []
 
@@ -112,7 +114,14 @@ async def stage(*servicers: object, fresh: Callable[[], None] | None = None, pat
 
     registry = CollectorRegistry()
     calls = Calls(
-        "test", policies(*SERVICES), verifier(), Telemetry("test", registry), fresh=fresh, idle=idle, reader_patience=patience
+        "test",
+        policies(*SERVICES),
+        verifier(),
+        Telemetry("test", registry),
+        fresh=fresh,
+        idle=idle,
+        reader_patience=patience,
+        message_seconds=message_seconds,
     )
     names = [descriptor.full_name for descriptor in SERVICES]
     server = Server("test", "127.0.0.1:0", calls, [register], names, ready, drain_seconds=0)

@@ -55,23 +55,20 @@ async def test_no_page_is_sent_while_a_connection_is_held(on: Stage, bookings: B
     assert len(got) == 1
 
 
-async def test_a_stream_that_has_nothing_to_send_for_too_long_ends_and_can_be_resumed(
-    on: Stage, bookings: Bookings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("rpccommon.calls.MESSAGE_SECONDS", 0.2)
+async def test_a_stream_that_has_nothing_to_send_for_too_long_ends_and_can_be_resumed(bookings: Bookings) -> None:
     bookings.after_page = asyncio.Event().wait
-    on.calls.unready = None
-    error = await failure(on.bookings.ListBookings(LIST, metadata=VIEWER))
-    assert details(error)[0].reason == "DEADLINE_EXCEEDED"
-    assert bookings.ended.is_set()
+    async with stage(bookings, message_seconds=0.2) as on:
+        error = await failure(on.bookings.ListBookings(LIST, metadata=VIEWER))
+        assert details(error)[0].reason == "DEADLINE_EXCEEDED"
+        assert bookings.ended.is_set()
 
-    async def freeze() -> None:
-        on.calls.unready = "the database does not answer"
-        await asyncio.Event().wait()
+        async def freeze() -> None:
+            on.calls.unready = "the database does not answer"
+            await asyncio.Event().wait()
 
-    bookings.after_page = freeze
-    error = await failure(on.bookings.ListBookings(LIST, metadata=VIEWER))
-    assert (error.code(), details(error)[0].reason) == (grpc.StatusCode.UNAVAILABLE, "DATABASE_UNAVAILABLE")
+        bookings.after_page = freeze
+        error = await failure(on.bookings.ListBookings(LIST, metadata=VIEWER))
+        assert (error.code(), details(error)[0].reason) == (grpc.StatusCode.UNAVAILABLE, "DATABASE_UNAVAILABLE")
 
 
 async def test_a_reader_that_takes_nothing_is_let_go(bookings: Bookings, log: io.StringIO) -> None:
