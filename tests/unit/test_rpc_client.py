@@ -1,6 +1,7 @@
 """The way to a peer."""
 
 import asyncio
+import contextlib
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -146,16 +147,21 @@ class Frozen:
         self.port = port
         self.thawed = asyncio.Event()
         self.thawed.set()
+        self.open: set[asyncio.Task[Any]] = set()
 
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if (task := asyncio.current_task()) is not None:
+            self.open.add(task)
         onward, back = await asyncio.open_connection("127.0.0.1", self.port)
         try:
             async with asyncio.TaskGroup() as both:
                 both.create_task(self._copy(reader, back))
                 both.create_task(self._copy(onward, writer))
         finally:
-            back.close()
-            writer.close()
+            for each in (back, writer):
+                each.close()
+                with contextlib.suppress(ConnectionError):
+                    await each.wait_closed()
 
     async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(65536):
@@ -182,6 +188,7 @@ async def test_a_stream_of_a_peer_that_is_frozen_ends(on: Stage, monkeypatch: py
     await way.close()
     between.close()
     await between.wait_closed()
+    await asyncio.wait(frozen.open, timeout=5)
 
 
 async def test_of_two_replicas_the_one_that_drains_is_left_and_no_call_fails() -> None:
