@@ -8,7 +8,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -41,7 +41,7 @@ class Deployment(Protocol):
         """Logs the administrator in, and says all that clients need; writes it to `described`."""
 
     async def kill(self, service: str) -> None:
-        """Kills every process of a service, and returns when others run in their place."""
+        """Kills every process of a service, and returns when others serve in their place."""
 
     async def restart(self, service: str) -> None:
         """Restarts every process of a service, one after the other, as an operator would; returns when all serve."""
@@ -61,10 +61,11 @@ class Embedded:
         return admin.describe(self.stack)
 
     async def kill(self, service: str) -> None:
-        """Returns when the supervisor has started another."""
+        """The supervisor starts another."""
         pid = self.stack.supervisor.status_of(service).pid
         os.kill(pid, signal.SIGKILL)
         await eventually(lambda: self.stack.supervisor.status_of(service).pid not in {0, pid})
+        await stack.serving(self.stack)
 
     async def restart(self, service: str) -> None:
         await asyncio.to_thread(self.stack.supervisor.halt, service)
@@ -90,10 +91,15 @@ class Containers:
         containers = await asyncio.to_thread(self.stack.containers, service)
         await asyncio.to_thread(engine, "kill", *containers)
         await asyncio.to_thread(engine, "start", *containers)
+        await self._healthy(containers)
 
     async def restart(self, service: str) -> None:
         for container in await asyncio.to_thread(self.stack.containers, service):
             await asyncio.to_thread(engine, "restart", "--time=30", container)
+            await self._healthy([container])
+
+    async def _healthy(self, containers: Sequence[str]) -> None:
+        for container in containers:
             await eventually(lambda container=container: asyncio.to_thread(healthy, container))  # type: ignore[misc]  # bound here
 
 
