@@ -159,13 +159,18 @@ def bare_channel(way: Way) -> grpc.aio.Channel:
     return grpc.aio.secure_channel(address, grpc.ssl_channel_credentials(way.tls.ca))
 
 
-async def own_station(backend: Backend, cast: Scene, name: str) -> Scene:
-    """A station of a test's own, of twelve slots a day, and a guest."""
+async def new_station(backend: Backend, token: str, name: str) -> str:
+    """A station that others have not heard of, perhaps; its ID."""
     code = "".join(random.choices(string.ascii_uppercase, k=12))
     new = stations_pb2.CreateStationRequest(
         request_id=new_id(), code=code, name=name, time_zone="Europe/Paris", currency_code="EUR"
     )
-    station = (await backend.call("stations.CreateStation", new, cast.admin)).station.station_id
+    return str((await backend.call("stations.CreateStation", new, token)).station.station_id)
+
+
+async def own_station(backend: Backend, cast: Scene, name: str) -> Scene:
+    """A station of a test's own, of twelve slots a day, and a guest."""
+    station = await new_station(backend, cast.admin, name)
     await backend.call("slots.UpdateSchedule", week(station), cast.admin)
     guest = await customer(backend, cast.admin, station, 0)
     place = Place(station_id=station, name=name, currency_code="EUR", customers=(guest,))

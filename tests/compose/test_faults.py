@@ -3,7 +3,6 @@
 import asyncio
 import itertools
 import random
-import string
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from compose.stack import Composed, engine
 from local.database import SERVICES
 from tests.compose.inside import sql
 from tests.deployed import eventually
-from tests.traffic import deposit
+from tests.traffic import deposit, new_station
 
 DEADLINE_SECONDS = 10.0
 RECOVERY_SECONDS = 10.0
@@ -96,18 +95,6 @@ async def cut(stack: Composed, service: str, network: str) -> AsyncIterator[None
             await asyncio.to_thread(engine, "network", "connect", "--alias", service, f"{stack.project}_{network}", container)
 
 
-async def new_station(backend: Backend, token: str) -> str:
-    """A station that bookings has not heard of, perhaps."""
-    request = stations_pb2.CreateStationRequest(
-        request_id=new_id(),
-        code="".join(random.choices(string.ascii_uppercase, k=12)),
-        name="S",
-        time_zone="UTC",
-        currency_code="EUR",
-    )
-    return str((await backend.call("stations.CreateStation", request, token)).station.station_id)
-
-
 async def test_bookings_that_cannot_reach_identity_serves_what_it_knows_and_says_what_it_cannot(
     composed: Composed, backend: Backend, bare: Bare, cast: Scene
 ) -> None:
@@ -118,7 +105,7 @@ async def test_bookings_that_cannot_reach_identity_serves_what_it_knows_and_says
 
     async with cut(composed, "bookings", "identity"):
         assert (await make_known()).code == "OK", "a known station needs nobody"
-        station = await new_station(backend, cast.admin)
+        station = await new_station(backend, cast.admin, "S")
         unknown = customers_pb2.CreateCustomerRequest(request_id=new_id(), station_id=station, name="Bo", email="bo@example.com")
 
         async def make_unknown() -> Told:

@@ -1,22 +1,19 @@
 """Two replicas of each service share the calls; one of them at a time does the work that must be done once."""
 
 import asyncio
-import random
-import string
 from datetime import time
 from pathlib import Path
 
 import pytest
-from demo.calls import Backend, new_id
+from demo.calls import Backend
 from demo.scene import Scene, booking, customer, day
 from teppan.bookings.v1 import bookings_pb2
-from teppan.identity.v1 import stations_pb2
 
 from compose.stack import Composed, engine
 from local.database import SERVICES
 from tests.compose.inside import certified, inspect, metric, sql
 from tests.deployed import eventually, healthy
-from tests.traffic import deposit, state_of
+from tests.traffic import deposit, new_station, state_of
 from tls import Tls
 
 CALLS = 200
@@ -63,19 +60,12 @@ async def test_services_share_their_questions_among_replicas(
     own, method = certified(composed, tmp_path), "/teppan.common.v1.ReferencesService/CheckReferences"
     before = await asyncio.to_thread(calls, composed, "identity", own, method)
 
-    async def new_station() -> None:
-        request = stations_pb2.CreateStationRequest(
-            request_id=new_id(),
-            code="".join(random.choices(string.ascii_uppercase, k=12)),
-            name="S",
-            time_zone="UTC",
-            currency_code="EUR",
-        )
-        station = (await backend.call("stations.CreateStation", request, cast.admin)).station
-        await customer(backend, cast.admin, station.station_id, 0)  # bookings has not heard of the station, perhaps, and asks
+    async def ask() -> None:
+        station = await new_station(backend, cast.admin, "S")
+        await customer(backend, cast.admin, station, 0)  # bookings has not heard of the station, perhaps, and asks
 
     async def both_were_asked() -> bool:
-        await asyncio.gather(*(new_station() for _ in range(STATIONS)))
+        await asyncio.gather(*(ask() for _ in range(STATIONS)))
         after = await asyncio.to_thread(calls, composed, "identity", own, method)
         return all(now > then for now, then in zip(after, before, strict=True))
 
