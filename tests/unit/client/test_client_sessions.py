@@ -11,11 +11,11 @@ from grpc import StatusCode
 from teppan.bookings.v1 import bookings_pb2 as pb
 from teppan.bookings.v1 import bookings_pb2_grpc
 from teppan.client import aio, login, refusal
-from teppan.client.attempts import unary
+from teppan.client.attempts import Attempts, unary
 from teppan.client.refusals import CallFailed, Refusal
 from teppan.client.sessions import LOGIN, REFUSED_PAUSE_SECONDS, REPLACED_PAUSE_SECONDS, Session, lifetime_seconds
 
-from tests.unit.client.drivers import Driver, failure
+from tests.unit.client.drivers import Aio, Driver, failure
 from tests.unit.client.fakes import Fake, fail, jwt
 
 GET = pb.GetBookingRequest()
@@ -89,10 +89,22 @@ async def test_a_login_whose_answers_are_lost_is_sent_three_times_at_most(client
     assert len(fake.calls("Login")) == 3
 
 
-async def test_a_login_waits_longer_for_an_identity_that_is_not_there(client: Driver, fake: Fake) -> None:
+async def test_a_login_waits_longer_for_an_identity_that_is_not_there(
+    client: Driver, fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pause, pauses = Attempts.pause, []
+
+    def noted(attempts: Attempts, failure: Refusal, now: float) -> float | None:
+        pauses.append(failure)
+        return pause(attempts, failure, now)
+
+    monkeypatch.setattr(Attempts, "pause", noted)
     fake.stop()
     asking = asyncio.create_task(client.get(source_of(client, fake)))
-    await asyncio.sleep(1.5)  # in which more than three attempts find nobody
+    enough = 4 if isinstance(client, Aio) else 1  # the sync one waits for the connection from then on
+    async with asyncio.timeout(30):
+        while len(pauses) < enough:
+            await asyncio.sleep(0.01)
     with Fake(port=fake.port):
         assert await asking == jwt(1)
 
