@@ -191,6 +191,17 @@ async def test_a_stream_of_a_peer_that_is_frozen_ends(on: Stage, monkeypatch: py
     await asyncio.wait(frozen.open, timeout=5)
 
 
+async def test_a_proxy_of_the_environment_is_not_asked_for_the_way_to_a_peer(on: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("no_proxy", "no_grpc_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("http_proxy", "https_proxy", "grpc_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # where nobody listens
+    way = peer(on.port)
+    stub: Any = health_pb2_grpc.HealthStub(way.channel)
+    assert (await way.call(stub.Check, health_pb2.HealthCheckRequest(), timeout=10)).status == SERVING
+    await way.close()
+
+
 async def test_of_two_replicas_the_one_that_drains_is_left_and_no_call_fails() -> None:
     first, second = server(), server()
     ports = [await first.start(), await second.start()]
