@@ -65,6 +65,7 @@ class Database:
             pool_size=pool_size,
             max_overflow=0,
             pool_timeout=POOL_WAIT_SECONDS,
+            hide_parameters=True,  # they are what people sent, and errors are logged
             pool_reset_on_return=None,  # no session state is ever set, so there is nothing to reset: a round trip saved
             connect_args={
                 "connection_class": tenancy.TenantConnection,
@@ -147,22 +148,33 @@ def _translated() -> Iterator[None]:
     """Turns the failures that a caller may meet into faults; a mistake of ours stays what it is."""
     try:
         yield
-    except sqlalchemy.exc.TimeoutError as error:
-        raise DatabaseUnavailable("all connections to the database are in use") from error
-    except sqlalchemy.exc.DBAPIError as error:
-        if (fault := _fault_of(error)) is None:
+    except Exception as error:
+        if (fault := fault_of(error)) is None:
             raise
         raise fault from error
-    except asyncpg.PostgresError as error:
-        if (fault := _fault_of_state(error.sqlstate)) is None:
-            raise
-        raise fault from error
-    except (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
-        raise DatabaseUnavailable("the database does not answer") from error
+
+
+def fault_of(error: Exception) -> Fault | None:
+    """What a failure of the database is to a caller; None where it is a mistake of ours, or a fault already."""
+    if isinstance(error, sqlalchemy.exc.TimeoutError):
+        return DatabaseUnavailable("all connections to the database are in use")
+    if isinstance(error, sqlalchemy.exc.DBAPIError):
+        return _fault_of(error)
+    if isinstance(error, asyncpg.PostgresError):
+        return _fault_of_state(error.sqlstate)
+    if isinstance(error, OSError | asyncpg.InterfaceError | asyncpg.InternalClientError):
+        return DatabaseUnavailable("the database does not answer")
+    return None
+
+
+def sqlstate(error: Exception) -> str | None:
+    """The SQLSTATE of an error of the database, where it has one."""
+    state: str | None = getattr(getattr(error, "orig", error), "sqlstate", None)
+    return state
 
 
 def _fault_of(error: sqlalchemy.exc.DBAPIError) -> Fault | None:
-    state = getattr(error.orig, "sqlstate", None)
+    state = sqlstate(error)
     if state is None and isinstance(error, sqlalchemy.exc.InterfaceError | sqlalchemy.exc.OperationalError):
         return DatabaseUnavailable("the database does not answer")
     if error.connection_invalidated:

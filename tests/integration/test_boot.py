@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 from bookings.tables import SCHEMA
 from dbcommon.database import Database, assert_idle
@@ -149,6 +150,13 @@ async def test_a_connection_that_breaks_is_a_typed_refusal_and_the_next_one_work
             await administer(server, database, f"SELECT pg_terminate_backend({pid})")
             await tx.execute(text("SELECT 1"))
     await app.ping()
+
+
+async def test_an_error_of_the_database_does_not_tell_what_was_sent(app: Database) -> None:
+    with pytest.raises(DBAPIError) as raised:  # the transaction is what raises
+        async with app.transaction(tenant=NO_TENANT) as tx:
+            await tx.execute(text("SELECT 1 / length(:name)"), {"name": ""})
+    assert "[SQL parameters hidden" in str(raised.value)
 
 
 async def test_a_server_that_is_not_there_is_a_typed_refusal() -> None:
