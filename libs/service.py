@@ -26,6 +26,7 @@ from dbcommon.election import lead
 from dbcommon.feed import Feed
 from dbcommon.inbox import Freshness, Inbox
 from dbcommon.relay import Relay
+from dbcommon.replay import Parked
 from dbcommon.schema import Schema
 from dbcommon.tenancy import refuse_unsafe
 from faults import DatabaseUnavailable
@@ -36,6 +37,7 @@ from rpccommon.calls import Calls
 from rpccommon.client import Peer
 from rpccommon.feed import Consumer, EventsServicer
 from rpccommon.keys import FetchedKeys, FixedKeys, Keys
+from rpccommon.parked import ParkedEvents
 from rpccommon.policies import policies
 from rpccommon.references import ReferencesServicer, ReferentSource
 from rpccommon.server import Server, run_workers
@@ -174,6 +176,12 @@ async def serving(wanted: Serving) -> AsyncIterator[int]:
         yield port
 
 
+def parked_of(wanted: Serving) -> Parked:
+    """What lies aside of the feeds that a service follows."""
+    handlers = {following.peer.name: following.handlers for following in wanted.following}
+    return Parked(wanted.parts.platform, wanted.parts.schema.service, handlers, events_pb2.Event.FromString)
+
+
 def _server(wanted: Serving, telemetry: Telemetry) -> Server:
     parts, service = wanted.parts, wanted.parts.schema.service
     services = [*wanted.services, *COMMON]
@@ -209,17 +217,25 @@ def _workers(wanted: Serving) -> list[Worker]:
         Consumer(
             following.peer,
             following.types,
-            Inbox(parts.platform, service, following.peer.name, following.handlers, following.settle),
+            Inbox(
+                parts.platform, service, following.peer.name, following.handlers, events_pb2.Event.SerializeToString,
+                following.settle,
+            ),
         ).run
         for following in wanted.following
-    ]
+    ]  # fmt: skip
     relay = Relay(parts.platform, service, new_id).run
+    everywhere: list[Worker] = [parts.feed.watch]
+    if wanted.following:
+        parked = parked_of(wanted)
+        consumers.append(parked.run)
+        followed = [(each.peer.name, type) for each in wanted.following for type in each.handlers]
+        everywhere += [parts.freshness.watch, ParkedEvents(wanted.registry, followed, parked.counts).watch]
 
     async def elected() -> None:
         await lead(parts.settings.platform_url, f"workers of {service}", lambda: run_workers(relay, *consumers))
 
-    everywhere: list[Worker] = [parts.feed.watch, elected]
-    return [*everywhere, parts.freshness.watch] if wanted.following else everywhere
+    return [*everywhere, elected]
 
 
 async def _check_roles(parts: Parts) -> None:

@@ -1,5 +1,7 @@
 """What this service learns from others: a cursor in its own schema that moves in the transaction that applies the events.
 
+An event that fails is set aside in that transaction (`parked`): it keeps the later ones of its entity back, and no others.
+
 `feed_state` also says how far another service's feed is known to be complete (staleness), and since which life of this
 database everything up to the owner's head has been applied (readiness, held by the triggers of `references`).
 """
@@ -10,10 +12,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 from uuid import UUID
 
+import structlog
 from sqlalchemy import BigInteger, Column, DateTime, MetaData, Table, Text, Uuid, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from dbcommon import parked
+from dbcommon.attempts import Failure, Handler, attempt, failure_of
 from dbcommon.database import Database
+from dbcommon.parked import Lane
 from dbcommon.schema import Access
 from faults import FeedStale
 
@@ -21,7 +27,7 @@ STALE_SECONDS = 30
 WATCH_SECONDS = 0.5
 ACCESS = Access(platform=("SELECT", "INSERT", "UPDATE"))
 
-Handler = Callable[[AsyncConnection, Any], Awaitable[None]]
+log = structlog.get_logger()
 
 
 def table(metadata: MetaData) -> Table:
@@ -70,14 +76,18 @@ class Inbox:
     """Applies one owner's feed, exactly once."""
 
     def __init__(
-        self, platform: Database, service: str, owner: str, handlers: Mapping[str, Handler],
+        self, platform: Database, service: str, owner: str, handlers: Mapping[str, Handler], encode: Callable[[Any], bytes],
         settle: Sequence[Callable[[], Awaitable[None]]] = (),
     ) -> None:  # fmt: skip
-        """`handlers` by event type; `settle` runs before the first batch and after each, outside of its transaction."""
+        """`handlers` by event type; `encode` makes of an event what can be set aside.
+
+        `settle` runs before the first batch and after each, outside of its transaction.
+        """
         self._platform = platform
         self._service = service
         self._owner = owner
         self._handlers = handlers
+        self._encode = encode
         self._settle = settle
         self._cursor: str | None = None
         self._incarnation = ""
@@ -99,29 +109,66 @@ class Inbox:
             await settle()
 
     async def apply(self, batch: Batch) -> None:
-        """Applies a batch and moves the cursor, or does neither. Raises Superseded."""
+        """Applies a batch and moves the cursor, or does neither; sets aside what fails. Raises Superseded, TooManyFail.
+
+        As one piece at first: only where that fails because of an event each is applied by itself, in one transaction again.
+        """
+        try:
+            await self._apply(batch, each=False)
+        except Exception as error:
+            if isinstance(error, Superseded) or failure_of(error) is None:
+                raise
+            failures = await self._apply(batch, each=True)
+            for event, failure in failures:
+                log.warning(
+                    "an event failed, and is set aside", owner=self._owner, type=event.type, entity_id=event.entity_id,
+                    event_id=event.event_id, error=failure.name, why=failure.sentence,
+                )  # fmt: skip
+        self._cursor = batch.cursor
+        for settle in self._settle:
+            await settle()
+
+    async def _apply(self, batch: Batch, *, each: bool) -> list[tuple[Any, Failure]]:
+        """In one transaction; what failed, where `each` is an attempt of its own. Else what fails is raised."""
+        failures = []
+        async with self._platform.transaction() as tx:
+            lanes: set[Lane] = set()
+            if await self._move(tx, batch) and batch.events:
+                lanes = await parked.lanes(tx, self._service, self._owner, batch.events)
+            for event in batch.events:
+                if (handler := self._handlers.get(event.type)) is None:
+                    continue
+                lane, failure = Lane(self._owner, event.type, UUID(event.entity_id)), None
+                if lane not in lanes:
+                    if not each:
+                        await handler(tx, event)
+                    elif failure := await attempt(tx, handler, event):
+                        failures.append((event, failure))
+                if lane in lanes or failure:
+                    await parked.put(tx, self._service, lane, event, self._encode(event), failure)
+                    lanes.add(lane)
+        return failures
+
+    async def _move(self, tx: AsyncConnection, batch: Batch) -> bool:
+        """Moves the cursor, which keeps everybody else out; whether anything of the owner lies aside. Raises Superseded."""
         caught_up = batch.position[0] == batch.head[0] and batch.position[1] >= batch.head[1]
         move = (
             f"UPDATE {self._service}.feed_state SET cursor = :cursor, epoch = :epoch, position = :position,"
             " complete_until = greatest(complete_until, :complete_until),"
             f" ready_incarnation = CASE WHEN :caught_up AND {self._service}.incarnation() = :incarnation"
             "   THEN :incarnation ELSE ready_incarnation END"
-            f" WHERE owner = :owner AND cursor IS NOT DISTINCT FROM :old RETURNING {self._service}.incarnation()"
+            f" WHERE owner = :owner AND cursor IS NOT DISTINCT FROM :old RETURNING {self._service}.incarnation(),"
+            f" EXISTS (SELECT FROM {self._service}.parked_events p WHERE p.owner = :owner)"
         )
         values = {
             "cursor": batch.cursor, "epoch": batch.position[0], "position": batch.position[1],
             "complete_until": batch.complete_until, "caught_up": caught_up, "incarnation": self._incarnation,
             "owner": self._owner, "old": self._cursor,
         }  # fmt: skip
-        async with self._platform.transaction() as tx:
-            if (await tx.execute(text(move), values)).scalar_one_or_none() != self._incarnation:
-                raise Superseded(f"the cursor of {self._owner}'s feed was moved elsewhere, or the database restarted")
-            for event in batch.events:
-                if handler := self._handlers.get(event.type):
-                    await handler(tx, event)
-        self._cursor = batch.cursor
-        for settle in self._settle:
-            await settle()
+        incarnation, aside = (await tx.execute(text(move), values)).first() or (None, False)
+        if incarnation != self._incarnation:
+            raise Superseded(f"the cursor of {self._owner}'s feed was moved elsewhere, or the database restarted")
+        return bool(aside)
 
 
 class Freshness:

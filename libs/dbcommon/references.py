@@ -17,6 +17,7 @@ from sqlalchemy import BigInteger, Column, Index, MetaData, SmallInteger, Table,
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from dbcommon import parked
 from dbcommon.database import Database
 from faults import Fault, FeedStale, LockTimeout, ReferenceClosed, ReferenceNotFound
 
@@ -82,7 +83,8 @@ BEGIN
   IF current_setting('transaction_isolation') <> 'read committed' THEN
     RAISE EXCEPTION 'a row that refers is written at READ COMMITTED' USING ERRCODE = 'invalid_transaction_state';
   END IF;
-  IF NOT EXISTS (SELECT FROM {service}.feed_state s WHERE s.owner = '{owner}' AND s.ready_incarnation = {service}.incarnation()) THEN
+  IF NOT EXISTS (SELECT FROM {service}.feed_state s WHERE s.owner = '{owner}' AND s.ready_incarnation = {service}.incarnation())
+     OR {parked.lies_aside(service, owner, f"NEW.{column}")} THEN
     RAISE EXCEPTION 'not caught up with {owner}' USING ERRCODE = 'check_violation', CONSTRAINT = '{name}_ready';
   END IF;
   SELECT k.state INTO found_state FROM {service}.{known.name} k WHERE k.{key} = NEW.{column}{same} FOR KEY SHARE;
@@ -107,7 +109,7 @@ def refusals(table: str, column: str, *, type: str, owner: str) -> dict[str, Fau
     return {
         f"{name}_open": ReferenceClosed(f"the {type} that {column} names is not in use", field=column, type=type),
         f"{name}_known": FeedStale(f"the {type} that {column} names has to be checked again", feed=owner),
-        f"{name}_ready": FeedStale(f"not caught up with {owner} since the database restarted", feed=owner),
+        f"{name}_ready": FeedStale(f"not caught up with what {owner} says of the {type} that {column} names", feed=owner),
     }
 
 
@@ -201,6 +203,7 @@ class KnownRows:
                 f"SELECT epoch FROM {schema}.feed_state WHERE owner = :owner FOR NO KEY UPDATE"
             )  # not FOR SHARE: sharers that overlap would keep the consumer out for ever
             epoch = (await tx.execute(present, {"owner": self.owner})).scalar_one_or_none()
+            await parked.refuse(tx, str(schema), self.owner, answers.keys())
             for id, answer in sorted(answers.items()):
                 if answer.epoch != epoch:
                     raise FeedStale(f"not caught up with the present epoch of {self.owner}", feed=self.owner)

@@ -20,13 +20,14 @@ from sqlalchemy import (
     text,
 )  # fmt: skip
 
-from dbcommon import feed, inbox, migrate, references, requests
+from dbcommon import feed, inbox, migrate, parked, references, requests
 from dbcommon.schema import Access, Schema, metadata_of
 
 metadata = metadata_of("bookings")
 
 requests_ = requests.table(metadata)
 feed_state = inbox.table(metadata)
+parked.tables(metadata)
 schema_compatibility = migrate.table(metadata)
 feed.tables(metadata)
 outbox = metadata.tables["bookings.outbox"]
@@ -209,6 +210,7 @@ SCHEMA = Schema(
         "requests": requests.ACCESS,
         **feed.ACCESS,
         "feed_state": inbox.ACCESS,
+        **parked.ACCESS,
         "schema_compatibility": migrate.ACCESS,
         "known_stations": Access(app=("SELECT",), platform=("SELECT", "INSERT", "UPDATE"), tenant="id"),
         "known_users": Access(platform=("SELECT", "INSERT", "UPDATE")),

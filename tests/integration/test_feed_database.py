@@ -16,7 +16,7 @@ from dbcommon.database import Database, Transaction
 from dbcommon.feed import Event, Feed
 from dbcommon.inbox import Inbox, Superseded
 from dbcommon.relay import Relay
-from faults import CursorDiverged, FeedStale
+from faults import CursorDiverged, FeedStale, LockTimeout
 from ids import new_id
 from local.database import Server
 
@@ -122,6 +122,7 @@ class Heard:
 
     position: int
     type: str = "identity.Station"
+    entity_id: str = str(UUID(int=1))
 
 
 @dataclass(frozen=True)
@@ -141,27 +142,32 @@ def batch(first: int, last: int, head: int) -> Batch:
     return Batch([Heard(n) for n in range(first, last + 1)], f"after {last}", (epoch, last), (epoch, head))
 
 
+def repr_of(event: Heard) -> bytes:
+    """An event as it would be set aside."""
+    return repr(event).encode()
+
+
 class Applied:
     """An inbox, and what its handler saw and committed."""
 
     def __init__(self, platform: Database) -> None:
         self.seen: list[int] = []
         self.fail_at = 0
-        self.inbox = Inbox(platform, "bookings", "identity", {"identity.Station": self.handle})
+        self.inbox = Inbox(platform, "bookings", "identity", {"identity.Station": self.handle}, repr_of)
 
     async def handle(self, tx: Transaction, event: Heard) -> None:
         if event.position == self.fail_at:
-            raise ValueError("it cannot be applied")
+            raise LockTimeout("somebody else is at it")
         self.seen.append(event.position)
 
 
-async def test_a_batch_that_fails_moves_nothing(platform: Database) -> None:
+async def test_a_batch_that_cannot_be_applied_now_moves_nothing(platform: Database) -> None:
     applied = Applied(platform)
     assert await applied.inbox.cursor() is None
     await applied.inbox.begin()
     await applied.inbox.apply(batch(1, 2, 4))
     applied.fail_at = 4
-    with pytest.raises(ValueError, match="cannot be applied"):
+    with pytest.raises(LockTimeout):
         await applied.inbox.apply(batch(3, 4, 4))
     assert await applied.inbox.cursor() == "after 2"
 

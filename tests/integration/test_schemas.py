@@ -5,10 +5,12 @@ import re
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import asyncpg
 import pytest
 from google.protobuf.descriptor import FieldDescriptor
+from sqlalchemy.exc import DBAPIError
 from teppan.bookings.v1 import bookings_pb2, customers_pb2, slots_pb2
 from teppan.common.v1 import options_pb2
 from teppan.payments.v1 import payments_pb2
@@ -61,6 +63,8 @@ async def test_a_migration_goes_up_down_and_up_again(server: Server, empty: str,
     url, folder = server.url(empty, f"{service}_owner"), migrations(service)
     head = await migrate.upgrade(url, service, folder)
     first = await catalog(server, empty, service)
+    for step in range(int(head) - 1, 0, -1):
+        await migrate.downgrade(url, service, folder, f"{step:04d}")
     await migrate.downgrade(url, service, folder)
     assert (await catalog(server, empty, service))["tables"] != first["tables"]
     assert await migrate.upgrade(url, service, folder) == head
@@ -80,6 +84,16 @@ async def test_deleted_stations_survive_the_way_down_and_up_again(server: Server
     for code, state, time in (("A", 3, ""), ("B", 1, ", now()")):
         with pytest.raises(asyncpg.CheckViolationError, match="stations_delete_time_check"):
             await fetch(url, insert.format(time), code, state)
+
+
+@pytest.mark.parametrize("service", ["bookings", "payments"])
+async def test_going_back_refuses_while_events_lie_aside_and_loses_none(server: Server, database: str, service: str) -> None:
+    url, folder = server.url(database, f"{service}_owner"), migrations(service)
+    aside = f"INSERT INTO {service}.parked_events (owner, event_id, type, entity_id, epoch, position, version, event) VALUES ('identity', $1, '', $1, $1, 1, 1, '')"
+    await fetch(server.url(database, f"{service}_platform"), aside, uuid4())
+    with pytest.raises(DBAPIError, match=rf"replay or drop them first \(python -m {service} events\)"):
+        await migrate.downgrade(url, service, folder, "0001")
+    assert len(await fetch(url, f"SELECT FROM {service}.parked_events")) == 1
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -127,6 +141,9 @@ EXCEPTIONS = {
     "requests.station_id": "of the request, whatever it names", "requests.request_id": "the caller's", "requests.made_id": "what the request made",
     "outbox.station_id": "whose the event is", "outbox.event_id": "its own", "outbox.entity_id": "of this service",
     "events.station_id": "whose the event is", "events.event_id": "its own", "events.entity_id": "of this service",
+    **dict.fromkeys(("parked_events.event_id", "dropped_events.event_id"), "its owner's: what lies aside"),
+    **dict.fromkeys(("parked_events.entity_id", "dropped_events.entity_id"), "what it is about, known here or not"),
+    **dict.fromkeys(("parked_events.station_id", "dropped_events.station_id"), "whose the event is"),
     "schedule_slots.station_id": "a local key, to schedules", "price_lines.station_id": "a local key, to bookings",
     "price_lines.booking_id": "a local key, to bookings", "bookings.customer_id": "a local key, to customers",
     "booking_accounts.station_id": "a known row is not itself a reference", "booking_accounts.booking_id": "its own: a known row",
