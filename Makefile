@@ -7,15 +7,19 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 RUN := .venv/bin/python
 PG ?= 18
 PORTS ?=
-S ?= bookings
+S ?=
+ID ?=
+REASON ?=
+export ID
+export REASON
 export PG
 export PYTHONPATH = services:libs:protos/python:deploy
 # The zones of the pinned tzdata, and not the machine's.
 export PYTHONTZPATH =
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-long lint format proto proto-check baseline lock up run status token logs psql down clean \
-	certs compose-up compose-down test-compose
+.PHONY: help demo test test-unit test-long lint format proto proto-check baseline lock up run status token logs psql events \
+	events-replay events-drop down clean certs compose-up compose-down test-compose
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' Makefile | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -69,10 +73,19 @@ token: .venv/ready ## log in as the platform administrator again
 	@$(RUN) -m local token
 
 logs: .venv/ready ## follow the log of a service (S=bookings)
-	@$(RUN) -m local logs $(S)
+	@$(RUN) -m local logs $(or $(S),bookings)
 
 psql: .venv/ready ## open psql on a service's schema (S=bookings)
-	@$(RUN) -m local psql $(S)
+	@$(RUN) -m local psql $(or $(S),bookings)
+
+events: .venv/ready ## list events that could not be applied (S=payments; of all services without)
+	@$(RUN) -m local events --service '$(S)'
+
+events-replay: .venv/ready ## apply one, and what waits behind it, once its handler is mended (S=payments ID=..., ID=all)
+	@$(RUN) -m local events-replay --service '$(S)' --id "$$ID"
+
+events-drop: .venv/ready ## give one up for good, and apply what waits behind it (S=payments ID=... REASON='...')
+	@$(RUN) -m local events-drop --service '$(S)' --id "$$ID" --reason "$$REASON"
 
 down: .venv/ready ## stop the stack; data stay
 	@$(RUN) -m local down

@@ -55,6 +55,11 @@ COMMON = (
 
 Worker = Callable[[], Awaitable[None]]
 
+
+class Unready(Exception):
+    """The database is not one that this code works on; the message says why."""
+
+
 log = structlog.get_logger()
 
 
@@ -180,6 +185,19 @@ def parked_of(wanted: Serving) -> Parked:
     """What lies aside of the feeds that a service follows."""
     handlers = {following.peer.name: following.handlers for following in wanted.following}
     return Parked(wanted.parts.platform, wanted.parts.schema.service, handlers, events_pb2.Event.FromString)
+
+
+@asynccontextmanager
+async def parking(wanted: Serving) -> AsyncIterator[Parked]:
+    """The same for a command, beside the processes that serve. Raises Unready."""
+    parts = wanted.parts
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(parts.platform.close)
+        for peer in wanted.peers:
+            stack.push_async_callback(peer.close)
+        if why := await migrate.unready(parts.platform, parts.schema.service, migrate.head(parts.migrations)):
+            raise Unready(why)
+        yield parked_of(wanted)
 
 
 def _server(wanted: Serving, telemetry: Telemetry) -> Server:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sqlalchemy.engine import make_url
 
-from local import admin, stack
+from local import admin, parked, stack
 from local.database import ROOT, SERVICES
 from local.postgres import CannotStart, binaries, data_folder
 from local.stack import Stack, StackFails
@@ -35,6 +35,12 @@ def main(arguments: list[str], environ: dict[str, str]) -> int:
             added.add_argument("--ports", default="", help="'identity=6051 bookings=6052': others than 50051 to 50053")
         if name in {"logs", "psql"}:
             added.add_argument("service", choices=SERVICES)
+        if name.startswith("events"):
+            added.add_argument("--service", default="", choices=("", *parked.FOLLOWERS))
+        if name in {"events-replay", "events-drop"}:
+            added.add_argument("--id", default="", help="of the event; or, to replay, all")
+        if name == "events-drop":
+            added.add_argument("--reason", default="", help="kept in the journal")
     chosen = parser.parse_args(arguments)
     chosen.environ = environ
     try:
@@ -93,6 +99,21 @@ def psql(chosen: argparse.Namespace) -> int:
     return _become([str(client), url.render_as_string(hide_password=False)])
 
 
+def events(chosen: argparse.Namespace) -> int:
+    """List events that could not be applied, with what waits behind them"""
+    return parked.show(stack.load(FOLDER), chosen.service)
+
+
+def events_replay(chosen: argparse.Namespace) -> int:
+    """Apply an event that was parked (or all of them), and what waits behind it"""
+    return parked.replay(stack.load(FOLDER), chosen.service, chosen.id)
+
+
+def events_drop(chosen: argparse.Namespace) -> int:
+    """Give a parked event up, with the reason, and apply what waits behind it"""
+    return parked.drop(stack.load(FOLDER), chosen.service, chosen.id, chosen.reason)
+
+
 def token(chosen: argparse.Namespace) -> int:
     """Log in as the platform administrator again (tokens last 15 minutes)"""
     print(admin.describe(stack.load(FOLDER))["token"])
@@ -112,6 +133,7 @@ def clean(chosen: argparse.Namespace) -> int:
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "up": up, "run": run, "status": status, "token": token, "logs": logs, "psql": psql, "down": down, "clean": clean,
+    "events": events, "events-replay": events_replay, "events-drop": events_drop,
 }  # fmt: skip
 
 

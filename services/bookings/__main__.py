@@ -1,4 +1,4 @@
-"""`python -m bookings` serves; `python -m bookings migrate` brings the schema to its newest revision."""
+"""`python -m bookings` serves; `migrate` brings the schema to its newest revision; `events` is about those that were parked."""
 
 import os
 import secrets

@@ -1,4 +1,4 @@
-"""`python -m payments` serves; `python -m payments migrate` brings the schema to its newest revision."""
+"""`python -m payments` serves; `migrate` brings the schema to its newest revision; `events` is about those that were parked."""
 
 import os
 import sys
