@@ -108,7 +108,7 @@ class Said:
 async def test_a_row_that_cannot_be_closed_yet_keeps_no_other_from_being_closed(
     platform: Database, stations: KnownRows, outside: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dbcommon.references.CLOSE_LOCK_SECONDS", 1)
+    monkeypatch.setattr("dbcommon.references.known.CLOSE_LOCK_SECONDS", 1)
     busy, free = sorted((new_id(), new_id()))
     row = {"epoch": UUID(int=1), "version": 1, "state": Known.CLOSING.value, **FACTS}
     async with platform.transaction() as tx:
@@ -145,7 +145,7 @@ async def test_a_known_row_that_a_restore_lost_is_looked_up_again(
     await stations.store({id: Said(id, Referent.OPEN)})
     await outside.execute("DELETE FROM bookings.known_stations")
     assert await stations.missing([id]) == []
-    monkeypatch.setattr("dbcommon.references.SEEN_SECONDS", 0.0)
+    monkeypatch.setattr("dbcommon.references.known.SEEN_SECONDS", 0.0)
     assert await stations.missing([id]) == [id]
 
 

@@ -1,0 +1,27 @@
+"""IDs that point into another service, guarded by this service's own database.
+
+A known row stands for an entity of another service. Columns that refer to it have an ordinary foreign key, and a trigger
+that takes the known row FOR KEY SHARE and refuses unless it is OPEN. The rules by number are those of docs/references.md.
+Reading order: states, known, guards, answers, asking.
+"""
+
+from dbcommon.references.answers import ABSENT, Answer, Found
+from dbcommon.references.asking import Owner, References, Wanted
+from dbcommon.references.guards import guard, refusals
+from dbcommon.references.known import KnownRows, known_table
+from dbcommon.references.states import Known, Referent
+
+__all__ = [
+    "ABSENT",
+    "Answer",
+    "Found",
+    "Known",
+    "KnownRows",
+    "Owner",
+    "References",
+    "Referent",
+    "Wanted",
+    "guard",
+    "known_table",
+    "refusals",
+]
