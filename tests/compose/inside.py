@@ -32,6 +32,14 @@ def sql(stack: Composed, query: str) -> list[str]:
     return [line for line in run(postgres, *told).splitlines() if line]
 
 
+def envoys_view(stack: Composed, service: str) -> dict[str, str]:
+    """What Envoy thinks of each replica's health, by address."""
+    [envoy] = stack.containers("envoy")
+    ask = r"exec 3<>/dev/tcp/127.0.0.1/9901 && printf 'GET /clusters HTTP/1.0\r\n\r\n' >&3 && cat <&3"
+    lines = [line.strip().split("::") for line in run(envoy, "bash", "-c", ask).splitlines()]
+    return {line[1]: line[3] for line in lines if line[0] == service and line[2:3] == ["health_flags"]}
+
+
 def address(stack: Composed, service: str, container: str) -> str:
     """Where one replica listens, past Envoy, in its service's own network."""
     networks = inspect(container)["NetworkSettings"]["Networks"]

@@ -74,12 +74,19 @@ def typed(answers: Sequence[Told], *reasons: str) -> None:
 
 
 async def recovered(*calls: Callable[[], Awaitable[Told]]) -> None:
-    """Returns when all of it works again, at every replica, which take turns. Raises TimeoutError where that takes too long."""
-    async with asyncio.timeout(RECOVERY_SECONDS):
-        for call in calls:
-            in_a_row = 0
-            while in_a_row < IN_A_ROW:
-                in_a_row = in_a_row + 1 if (await call()).code == "OK" else 0
+    """Returns when all of it works again, at every replica, which take turns. Fails where that takes too long."""
+    seen: list[tuple[float, Told]] = []
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    try:
+        async with asyncio.timeout(RECOVERY_SECONDS):
+            for call in calls:
+                in_a_row = 0
+                while in_a_row < IN_A_ROW:
+                    seen.append((round(loop.time() - started, 2), await call()))
+                    in_a_row = in_a_row + 1 if seen[-1][1].code == "OK" else 0
+    except TimeoutError as late:
+        raise AssertionError(f"not recovered within {RECOVERY_SECONDS:g} s; answers by when they were asked for: {seen}") from late
 
 
 @asynccontextmanager

@@ -11,7 +11,7 @@ from teppan.bookings.v1 import bookings_pb2
 
 from compose.stack import Composed, engine
 from local.database import SERVICES
-from tests.compose.inside import certified, inspect, metric, sql
+from tests.compose.inside import certified, envoys_view, inspect, metric, sql
 from tests.deployed import eventually, healthy
 from tests.traffic import deposit, new_station, state_of
 from tls import Tls
@@ -39,6 +39,16 @@ def leader(stack: Composed, service: str) -> str:
 def calls(stack: Composed, service: str, own: Tls, method: str) -> list[float]:
     """How many calls of a method each replica has ended."""
     return [metric(stack, service, container, own, "rpc_calls_total", method=method) for container in stack.containers(service)]
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_envoy_finds_every_replica_healthy(composed: Composed, service: str) -> None:
+    """By their own word: else it could not leave those that drain, and where all seem to fail it asks any."""
+
+    def all_are() -> bool:
+        return list(envoys_view(composed, service).values()) == ["healthy"] * 2
+
+    await eventually(lambda: asyncio.to_thread(all_are))
 
 
 async def test_envoy_shares_calls_among_replicas(composed: Composed, backend: Backend, cast: Scene, tmp_path: Path) -> None:
