@@ -9,7 +9,7 @@ import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -180,6 +180,12 @@ async def backend(known: Mapping[str, str]) -> AsyncIterator[Backend]:
 
 
 @pytest.fixture(scope="session")
-async def cast(known: Mapping[str, str], backend: Backend) -> Scene:
+async def stage(known: Mapping[str, str], backend: Backend) -> Scene:
     """Stations, members, customers."""
     return await scene.build(backend, known["token"])
+
+
+@pytest.fixture
+async def cast(running: Deployment, stage: Scene) -> Scene:
+    """The same, with an administrator who has just logged in: all tests together may take longer than a token lives."""
+    return replace(stage, admin=(await asyncio.to_thread(running.describe))["token"])

@@ -35,7 +35,8 @@ def sql(stack: Composed, query: str) -> list[str]:
 def envoys_view(stack: Composed, service: str) -> dict[str, str]:
     """What Envoy thinks of each replica's health, by address."""
     [envoy] = stack.containers("envoy")
-    ask = r"exec 3<>/dev/tcp/127.0.0.1/9901 && printf 'GET /clusters HTTP/1.0\r\n\r\n' >&3 && cat <&3"
+    request = r"GET /clusters HTTP/1.1\r\nHost: envoy\r\nConnection: close\r\n\r\n"
+    ask = f"exec 3<>/dev/tcp/127.0.0.1/9901 && printf '{request}' >&3 && cat <&3"
     lines = [line.strip().split("::") for line in run(envoy, "bash", "-c", ask).splitlines()]
     return {line[1]: line[3] for line in lines if line[0] == service and line[2:3] == ["health_flags"]}
 
