@@ -1,4 +1,4 @@
-"""Makes the Python stubs of protos/teppan and the gRPC service config of its clients, and checks the contract.
+"""Makes the Python stubs of protos/teppan, the gRPC service config of its clients and the registry of references, and checks it all.
 
 `generate.py` writes protos/python; `--check` fails where what is committed differs; `--lint` runs buf's lint, and buf's
 breaking against protos/baseline.binpb where that is committed; `--baseline` moves the baseline to the present contract.
@@ -13,12 +13,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import google.type as google_type
 import grpc_tools
-from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto, FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
 from grpc_tools import protoc
@@ -30,6 +31,7 @@ BASELINE = PROTOS / "baseline.binpb"
 BIN = Path(sys.executable).parent
 GENERATED = ("teppan", "buf")
 SERVICE_CONFIG = Path("teppan") / "service_config.json"
+REFERENCES = Path("teppan") / "references.json"
 RETRIED = ("RETRY_CLASS_READ", "RETRY_CLASS_REQUEST_ID")
 RETRY = {
     "maxAttempts": 4,
@@ -72,7 +74,9 @@ def generate(target: Path) -> None:
                 break
             (package / "__init__.py").touch()
             (package / "py.typed").touch() if package.parent == target else None
-    (target / SERVICE_CONFIG).write_text(json.dumps(service_config(contract()), indent=2) + "\n")
+    described = contract()
+    (target / SERVICE_CONFIG).write_text(json.dumps(service_config(described), indent=2) + "\n")
+    (target / REFERENCES).write_text(json.dumps(references(described), indent=2) + "\n")
 
 
 def contract() -> FileDescriptorSet:
@@ -87,9 +91,7 @@ def service_config(described: FileDescriptorSet) -> dict[str, object]:
     No deadlines: grpcio ends those of a service config one to two seconds early (grpc/grpc#40633; measured with 1.76: 2 s end
     after 0.1 to 1 s). The server bounds every call anyway, and clients set each call's deadline themselves.
     """
-    pool = DescriptorPool()
-    for file in described.file:
-        pool.Add(file)
+    pool = pool_of(described)
     options = GetMessageClass(pool.FindMessageTypeByName("google.protobuf.MethodOptions"))
     policy = pool.FindExtensionByName("teppan.common.v1.policy")
     retry = pool.FindEnumTypeByName("teppan.common.v1.RetryClass").values_by_number
@@ -101,6 +103,35 @@ def service_config(described: FileDescriptorSet) -> dict[str, object]:
         if retry[options.FromString(method.options.SerializeToString()).Extensions[policy].retry].name in RETRIED  # type: ignore[index]  # an extension of the pool, and not of a stub
     ]
     return {"methodConfig": [{"name": names, "retryPolicy": RETRY}], "retryThrottling": THROTTLING}
+
+
+def references(described: FileDescriptorSet) -> list[dict[str, str]]:
+    """The registry of references: every column that is declared to hold the ID of another service's thing, and its rule."""
+    pool = pool_of(described)
+    options = GetMessageClass(pool.FindMessageTypeByName("google.protobuf.FieldOptions"))
+    reference = pool.FindExtensionByName("teppan.common.v1.reference")
+    rules = pool.FindEnumTypeByName("teppan.common.v1.OnDelete").values_by_number
+    found = []
+    for file in described.file:
+        for field in [field for message in file.message_type for field in fields(message)]:
+            declared: Any = options.FromString(field.options.SerializeToString()).Extensions[reference]  # type: ignore[index]  # an extension of the pool, and not of a stub
+            for column in declared.columns:
+                rule = rules[declared.on_delete].name.removeprefix("ON_DELETE_")
+                found.append({"column": f"{file.package.split('.')[1]}.{column}", "to": declared.to, "on_delete": rule})
+    return sorted(found, key=lambda each: each["column"])
+
+
+def fields(message: DescriptorProto) -> Sequence[FieldDescriptorProto]:
+    """The fields of a message, and of those within it."""
+    return [*message.field, *(field for nested in message.nested_type for field in fields(nested))]
+
+
+def pool_of(described: FileDescriptorSet) -> DescriptorPool:
+    """All of it, linked."""
+    pool = DescriptorPool()
+    for file in described.file:
+        pool.Add(file)
+    return pool
 
 
 def differences(made: Path, committed: Path) -> Iterator[str]:

@@ -67,6 +67,14 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """UNAVAILABLE: this process is about to stop. Ask again; a stream resumes with its last token."""
     REASON_OVERLOADED: _Reason.ValueType  # 23
     """RESOURCE_EXHAUSTED: more calls wait than could be served in time. Ask again, later and less; metadata `limit`."""
+    REASON_NOT_CLOSED_YET: _Reason.ValueType  # 24
+    """FAILED_PRECONDITION: who refers to the thing has not closed it yet at that version. Ask again."""
+    REASON_STILL_REFERENCED: _Reason.ValueType  # 25
+    """FAILED_PRECONDITION: something still refers to the thing; metadata `column` and `count` for each of them, as "1000+" where
+    there are more. Remove it first.
+    """
+    REASON_PURGE_UNFINISHED: _Reason.ValueType  # 26
+    """UNAVAILABLE: a purge that began without this service is under way. Ask again."""
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
     """Stands in `google.rpc.ErrorInfo.reason`, without the prefix, where the domain is `<service>.teppan`."""
@@ -116,4 +124,12 @@ REASON_SERVER_STOPPING: Reason.ValueType  # 22
 """UNAVAILABLE: this process is about to stop. Ask again; a stream resumes with its last token."""
 REASON_OVERLOADED: Reason.ValueType  # 23
 """RESOURCE_EXHAUSTED: more calls wait than could be served in time. Ask again, later and less; metadata `limit`."""
+REASON_NOT_CLOSED_YET: Reason.ValueType  # 24
+"""FAILED_PRECONDITION: who refers to the thing has not closed it yet at that version. Ask again."""
+REASON_STILL_REFERENCED: Reason.ValueType  # 25
+"""FAILED_PRECONDITION: something still refers to the thing; metadata `column` and `count` for each of them, as "1000+" where
+there are more. Remove it first.
+"""
+REASON_PURGE_UNFINISHED: Reason.ValueType  # 26
+"""UNAVAILABLE: a purge that began without this service is under way. Ask again."""
 Global___Reason: _TypeAlias = Reason  # noqa: Y015

@@ -27,7 +27,7 @@ from google.protobuf import any_pb2 as google_dot_protobuf_dot_any__pb2
 from teppan.common.v1 import options_pb2 as teppan_dot_common_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!teppan/common/v1/references.proto\x12\x10teppan.common.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x19google/protobuf/any.proto\x1a\x1eteppan/common/v1/options.proto\"n\n\x16\x43heckReferencesRequest\x12\x17\n\x04type\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x03\x18\x64\x12;\n\x05items\x18\x02 \x03(\x0b\x32\x1f.teppan.common.v1.ReferenceItemB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07\"F\n\rReferenceItem\x12\x1f\n\nstation_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x14\n\x02id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"\\\n\x17\x43heckReferencesResponse\x12\r\n\x05\x65poch\x18\x01 \x01(\t\x12\x32\n\x07\x61nswers\x18\x02 \x03(\x0b\x32!.teppan.common.v1.ReferenceAnswer\"w\n\x0fReferenceAnswer\x12.\n\x05state\x18\x01 \x01(\x0e\x32\x1f.teppan.common.v1.ReferentState\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12#\n\x05\x66\x61\x63ts\x18\x03 \x01(\x0b\x32\x14.google.protobuf.Any*\x9c\x01\n\rReferentState\x12\x1e\n\x1aREFERENT_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18REFERENT_STATE_NOT_FOUND\x10\x01\x12\x17\n\x13REFERENT_STATE_OPEN\x10\x02\x12\x19\n\x15REFERENT_STATE_CLOSED\x10\x03\x12\x19\n\x15REFERENT_STATE_PURGED\x10\x04\x32\x9c\x01\n\x11ReferencesService\x12\x86\x01\n\x0f\x43heckReferences\x12(.teppan.common.v1.CheckReferencesRequest\x1a).teppan.common.v1.CheckReferencesResponse\"\x1e\xca\xf3\x18\x1a\x08\x05\x18\x01\"\x02\x08\x02*\x10references.checkb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!teppan/common/v1/references.proto\x12\x10teppan.common.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x19google/protobuf/any.proto\x1a\x1eteppan/common/v1/options.proto\"n\n\x16\x43heckReferencesRequest\x12\x17\n\x04type\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x03\x18\x64\x12;\n\x05items\x18\x02 \x03(\x0b\x32\x1f.teppan.common.v1.ReferenceItemB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07\"F\n\rReferenceItem\x12\x1f\n\nstation_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x14\n\x02id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"\\\n\x17\x43heckReferencesResponse\x12\r\n\x05\x65poch\x18\x01 \x01(\t\x12\x32\n\x07\x61nswers\x18\x02 \x03(\x0b\x32!.teppan.common.v1.ReferenceAnswer\"w\n\x0fReferenceAnswer\x12.\n\x05state\x18\x01 \x01(\x0e\x32\x1f.teppan.common.v1.ReferentState\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12#\n\x05\x66\x61\x63ts\x18\x03 \x01(\x0b\x32\x14.google.protobuf.Any\"z\n\x16\x43ountReferencesRequest\x12\x17\n\x04type\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x03\x18\x64\x12\x14\n\x02id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x17\n\x05\x65poch\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x18\n\x07version\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"K\n\x17\x43ountReferencesResponse\x12\x30\n\x06\x63ounts\x18\x01 \x03(\x0b\x32 .teppan.common.v1.ReferenceCount\"^\n\x0eReferenceCount\x12\x0e\n\x06\x63olumn\x18\x01 \x01(\t\x12-\n\ton_delete\x18\x02 \x01(\x0e\x32\x1a.teppan.common.v1.OnDelete\x12\r\n\x05\x63ount\x18\x03 \x01(\x03\"X\n\x17RegisterReferrerRequest\x12=\n\x07\x63olumns\x18\x01 \x03(\x0b\x32 .teppan.common.v1.ReferrerColumnB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x64\"\x80\x01\n\x0eReferrerColumn\x12\x17\n\x04type\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x03\x18\x64\x12\x1a\n\x06\x63olumn\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x03\x18\x82\x01\x12\x39\n\ton_delete\x18\x03 \x01(\x0e\x32\x1a.teppan.common.v1.OnDeleteB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\";\n\x18RegisterReferrerResponse\x12\r\n\x05\x65poch\x18\x01 \x01(\t\x12\x10\n\x08position\x18\x02 \x01(\x03\"P\n\x16StreamReferentsRequest\x12\x17\n\x04type\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x03\x18\x64\x12\x1d\n\x08\x61\x66ter_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"\x8b\x01\n\x17StreamReferentsResponse\x12\r\n\x05\x65poch\x18\x01 \x01(\t\x12\x10\n\x08position\x18\x02 \x01(\x03\x12\x0e\n\x06\x63ursor\x18\x03 \x01(\t\x12-\n\treferents\x18\x04 \x03(\x0b\x32\x1a.teppan.common.v1.Referent\x12\x10\n\x08\x63omplete\x18\x05 \x01(\x08\"]\n\x08Referent\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nstation_id\x18\x02 \x01(\t\x12\x31\n\x06\x61nswer\x18\x03 \x01(\x0b\x32!.teppan.common.v1.ReferenceAnswer*\x9c\x01\n\rReferentState\x12\x1e\n\x1aREFERENT_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18REFERENT_STATE_NOT_FOUND\x10\x01\x12\x17\n\x13REFERENT_STATE_OPEN\x10\x02\x12\x19\n\x15REFERENT_STATE_CLOSED\x10\x03\x12\x19\n\x15REFERENT_STATE_PURGED\x10\x04\x32\xbc\x04\n\x11ReferencesService\x12\x86\x01\n\x0f\x43heckReferences\x12(.teppan.common.v1.CheckReferencesRequest\x1a).teppan.common.v1.CheckReferencesResponse\"\x1e\xca\xf3\x18\x1a\x08\x05\x18\x01\"\x02\x08\x02*\x10references.check\x12\x86\x01\n\x0f\x43ountReferences\x12(.teppan.common.v1.CountReferencesRequest\x1a).teppan.common.v1.CountReferencesResponse\"\x1e\xca\xf3\x18\x1a\x08\x05\x18\x01\"\x02\x08\x05*\x10references.count\x12\x8c\x01\n\x10RegisterReferrer\x12).teppan.common.v1.RegisterReferrerRequest\x1a*.teppan.common.v1.RegisterReferrerResponse\"!\xca\xf3\x18\x1d\x08\x05\x18\x01\"\x02\x08\x05*\x13references.register\x12\x85\x01\n\x0fStreamReferents\x12(.teppan.common.v1.StreamReferentsRequest\x1a).teppan.common.v1.StreamReferentsResponse\"\x1b\xca\xf3\x18\x17\x08\x05\x18\x01*\x11references.stream0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,10 +42,36 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REFERENCEITEM'].fields_by_name['station_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
   _globals['_REFERENCEITEM'].fields_by_name['id']._loaded_options = None
   _globals['_REFERENCEITEM'].fields_by_name['id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_COUNTREFERENCESREQUEST'].fields_by_name['type']._loaded_options = None
+  _globals['_COUNTREFERENCESREQUEST'].fields_by_name['type']._serialized_options = b'\272H\006r\004\020\003\030d'
+  _globals['_COUNTREFERENCESREQUEST'].fields_by_name['id']._loaded_options = None
+  _globals['_COUNTREFERENCESREQUEST'].fields_by_name['id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_COUNTREFERENCESREQUEST'].fields_by_name['epoch']._loaded_options = None
+  _globals['_COUNTREFERENCESREQUEST'].fields_by_name['epoch']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_COUNTREFERENCESREQUEST'].fields_by_name['version']._loaded_options = None
+  _globals['_COUNTREFERENCESREQUEST'].fields_by_name['version']._serialized_options = b'\272H\004\"\002(\000'
+  _globals['_REGISTERREFERRERREQUEST'].fields_by_name['columns']._loaded_options = None
+  _globals['_REGISTERREFERRERREQUEST'].fields_by_name['columns']._serialized_options = b'\272H\007\222\001\004\010\001\020d'
+  _globals['_REFERRERCOLUMN'].fields_by_name['type']._loaded_options = None
+  _globals['_REFERRERCOLUMN'].fields_by_name['type']._serialized_options = b'\272H\006r\004\020\003\030d'
+  _globals['_REFERRERCOLUMN'].fields_by_name['column']._loaded_options = None
+  _globals['_REFERRERCOLUMN'].fields_by_name['column']._serialized_options = b'\272H\007r\005\020\003\030\202\001'
+  _globals['_REFERRERCOLUMN'].fields_by_name['on_delete']._loaded_options = None
+  _globals['_REFERRERCOLUMN'].fields_by_name['on_delete']._serialized_options = b'\272H\007\202\001\004\020\001 \000'
+  _globals['_STREAMREFERENTSREQUEST'].fields_by_name['type']._loaded_options = None
+  _globals['_STREAMREFERENTSREQUEST'].fields_by_name['type']._serialized_options = b'\272H\006r\004\020\003\030d'
+  _globals['_STREAMREFERENTSREQUEST'].fields_by_name['after_id']._loaded_options = None
+  _globals['_STREAMREFERENTSREQUEST'].fields_by_name['after_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
   _globals['_REFERENCESSERVICE'].methods_by_name['CheckReferences']._loaded_options = None
   _globals['_REFERENCESSERVICE'].methods_by_name['CheckReferences']._serialized_options = b'\312\363\030\032\010\005\030\001\"\002\010\002*\020references.check'
-  _globals['_REFERENTSTATE']._serialized_start=543
-  _globals['_REFERENTSTATE']._serialized_end=699
+  _globals['_REFERENCESSERVICE'].methods_by_name['CountReferences']._loaded_options = None
+  _globals['_REFERENCESSERVICE'].methods_by_name['CountReferences']._serialized_options = b'\312\363\030\032\010\005\030\001\"\002\010\005*\020references.count'
+  _globals['_REFERENCESSERVICE'].methods_by_name['RegisterReferrer']._loaded_options = None
+  _globals['_REFERENCESSERVICE'].methods_by_name['RegisterReferrer']._serialized_options = b'\312\363\030\035\010\005\030\001\"\002\010\005*\023references.register'
+  _globals['_REFERENCESSERVICE'].methods_by_name['StreamReferents']._loaded_options = None
+  _globals['_REFERENCESSERVICE'].methods_by_name['StreamReferents']._serialized_options = b'\312\363\030\027\010\005\030\001*\021references.stream'
+  _globals['_REFERENTSTATE']._serialized_start=1441
+  _globals['_REFERENTSTATE']._serialized_end=1597
   _globals['_CHECKREFERENCESREQUEST']._serialized_start=143
   _globals['_CHECKREFERENCESREQUEST']._serialized_end=253
   _globals['_REFERENCEITEM']._serialized_start=255
@@ -54,6 +80,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CHECKREFERENCESRESPONSE']._serialized_end=419
   _globals['_REFERENCEANSWER']._serialized_start=421
   _globals['_REFERENCEANSWER']._serialized_end=540
-  _globals['_REFERENCESSERVICE']._serialized_start=702
-  _globals['_REFERENCESSERVICE']._serialized_end=858
+  _globals['_COUNTREFERENCESREQUEST']._serialized_start=542
+  _globals['_COUNTREFERENCESREQUEST']._serialized_end=664
+  _globals['_COUNTREFERENCESRESPONSE']._serialized_start=666
+  _globals['_COUNTREFERENCESRESPONSE']._serialized_end=741
+  _globals['_REFERENCECOUNT']._serialized_start=743
+  _globals['_REFERENCECOUNT']._serialized_end=837
+  _globals['_REGISTERREFERRERREQUEST']._serialized_start=839
+  _globals['_REGISTERREFERRERREQUEST']._serialized_end=927
+  _globals['_REFERRERCOLUMN']._serialized_start=930
+  _globals['_REFERRERCOLUMN']._serialized_end=1058
+  _globals['_REGISTERREFERRERRESPONSE']._serialized_start=1060
+  _globals['_REGISTERREFERRERRESPONSE']._serialized_end=1119
+  _globals['_STREAMREFERENTSREQUEST']._serialized_start=1121
+  _globals['_STREAMREFERENTSREQUEST']._serialized_end=1201
+  _globals['_STREAMREFERENTSRESPONSE']._serialized_start=1204
+  _globals['_STREAMREFERENTSRESPONSE']._serialized_end=1343
+  _globals['_REFERENT']._serialized_start=1345
+  _globals['_REFERENT']._serialized_end=1438
+  _globals['_REFERENCESSERVICE']._serialized_start=1600
+  _globals['_REFERENCESSERVICE']._serialized_end=2172
 # @@protoc_insertion_point(module_scope)

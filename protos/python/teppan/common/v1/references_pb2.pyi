@@ -9,6 +9,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from teppan.common.v1 import options_pb2 as _options_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -150,3 +151,240 @@ class ReferenceAnswer(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReferenceAnswer: _TypeAlias = ReferenceAnswer  # noqa: Y015
+
+@_typing.final
+class CountReferencesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TYPE_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    type: _builtins.str
+    """"identity.Station"."""
+    id: _builtins.str
+    epoch: _builtins.str
+    """Of the owner's feed, and the thing's version in it, as last announced."""
+    version: _builtins.int
+    def __init__(
+        self,
+        *,
+        type: _builtins.str = ...,
+        id: _builtins.str = ...,
+        epoch: _builtins.str = ...,
+        version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "id", b"id", "type", b"type", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CountReferencesRequest: _TypeAlias = CountReferencesRequest  # noqa: Y015
+
+@_typing.final
+class CountReferencesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def counts(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReferenceCount]:
+        """One for each column of the contract that refers to the type, but those that may dangle."""
+
+    def __init__(
+        self,
+        *,
+        counts: _abc.Iterable[Global___ReferenceCount] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CountReferencesResponse: _TypeAlias = CountReferencesResponse  # noqa: Y015
+
+@_typing.final
+class ReferenceCount(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLUMN_FIELD_NUMBER: _builtins.int
+    ON_DELETE_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    column: _builtins.str
+    """"payments.booking_id": a table of the answering service, a point, the column."""
+    on_delete: _options_pb2.OnDelete.ValueType
+    count: _builtins.int
+    """At most 1,000: more are not counted."""
+    def __init__(
+        self,
+        *,
+        column: _builtins.str = ...,
+        on_delete: _options_pb2.OnDelete.ValueType = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["column", b"column", "count", b"count", "on_delete", b"on_delete"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReferenceCount: _TypeAlias = ReferenceCount  # noqa: Y015
+
+@_typing.final
+class RegisterReferrerRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLUMNS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def columns(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReferrerColumn]:
+        """The columns that refer, and to what; of things of this owner only."""
+
+    def __init__(
+        self,
+        *,
+        columns: _abc.Iterable[Global___ReferrerColumn] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RegisterReferrerRequest: _TypeAlias = RegisterReferrerRequest  # noqa: Y015
+
+@_typing.final
+class ReferrerColumn(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TYPE_FIELD_NUMBER: _builtins.int
+    COLUMN_FIELD_NUMBER: _builtins.int
+    ON_DELETE_FIELD_NUMBER: _builtins.int
+    type: _builtins.str
+    column: _builtins.str
+    on_delete: _options_pb2.OnDelete.ValueType
+    def __init__(
+        self,
+        *,
+        type: _builtins.str = ...,
+        column: _builtins.str = ...,
+        on_delete: _options_pb2.OnDelete.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["column", b"column", "on_delete", b"on_delete", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReferrerColumn: _TypeAlias = ReferrerColumn  # noqa: Y015
+
+@_typing.final
+class RegisterReferrerResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EPOCH_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    epoch: _builtins.str
+    """The end of the owner's feed, read after the registration was stored."""
+    position: _builtins.int
+    def __init__(
+        self,
+        *,
+        epoch: _builtins.str = ...,
+        position: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RegisterReferrerResponse: _TypeAlias = RegisterReferrerResponse  # noqa: Y015
+
+@_typing.final
+class StreamReferentsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TYPE_FIELD_NUMBER: _builtins.int
+    AFTER_ID_FIELD_NUMBER: _builtins.int
+    type: _builtins.str
+    """"identity.Station"."""
+    after_id: _builtins.str
+    """Goes on after this ID, where an earlier stream broke off in the same epoch; empty for all."""
+    def __init__(
+        self,
+        *,
+        type: _builtins.str = ...,
+        after_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_id", b"after_id", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamReferentsRequest: _TypeAlias = StreamReferentsRequest  # noqa: Y015
+
+@_typing.final
+class StreamReferentsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EPOCH_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
+    REFERENTS_FIELD_NUMBER: _builtins.int
+    COMPLETE_FIELD_NUMBER: _builtins.int
+    epoch: _builtins.str
+    """The end of the owner's feed, read before what the stream began with; the same in every message."""
+    position: _builtins.int
+    cursor: _builtins.str
+    """The place of that end as a cursor of StreamEvents."""
+    complete: _builtins.bool
+    """Nothing follows: a stream that ends without it broke off."""
+    @_builtins.property
+    def referents(self) -> _containers.RepeatedCompositeFieldContainer[Global___Referent]:
+        """At most 500, by ID."""
+
+    def __init__(
+        self,
+        *,
+        epoch: _builtins.str = ...,
+        position: _builtins.int = ...,
+        cursor: _builtins.str = ...,
+        referents: _abc.Iterable[Global___Referent] | None = ...,
+        complete: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete", b"complete", "cursor", b"cursor", "epoch", b"epoch", "position", b"position", "referents", b"referents"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamReferentsResponse: _TypeAlias = StreamReferentsResponse  # noqa: Y015
+
+@_typing.final
+class Referent(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    STATION_ID_FIELD_NUMBER: _builtins.int
+    ANSWER_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    station_id: _builtins.str
+    """The station that the thing belongs to; empty for what belongs to none."""
+    @_builtins.property
+    def answer(self) -> Global___ReferenceAnswer: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        station_id: _builtins.str = ...,
+        answer: Global___ReferenceAnswer | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "id", b"id", "station_id", b"station_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Referent: _TypeAlias = Referent  # noqa: Y015

@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class ReferencesServiceStub(object):
-    """What the owner of a thing answers to the services that refer to it.
+    """How services keep what one refers to at another: the owner of a thing answers checks, registers who refers to it and streams
+    what there is; who refers to it counts what is left. docs/references.md says how these make a foreign key.
     """
 
     def __init__(self, channel):
@@ -40,15 +41,56 @@ class ReferencesServiceStub(object):
                 request_serializer=teppan_dot_common_dot_v1_dot_references__pb2.CheckReferencesRequest.SerializeToString,
                 response_deserializer=teppan_dot_common_dot_v1_dot_references__pb2.CheckReferencesResponse.FromString,
                 _registered_method=True)
+        self.CountReferences = channel.unary_unary(
+                '/teppan.common.v1.ReferencesService/CountReferences',
+                request_serializer=teppan_dot_common_dot_v1_dot_references__pb2.CountReferencesRequest.SerializeToString,
+                response_deserializer=teppan_dot_common_dot_v1_dot_references__pb2.CountReferencesResponse.FromString,
+                _registered_method=True)
+        self.RegisterReferrer = channel.unary_unary(
+                '/teppan.common.v1.ReferencesService/RegisterReferrer',
+                request_serializer=teppan_dot_common_dot_v1_dot_references__pb2.RegisterReferrerRequest.SerializeToString,
+                response_deserializer=teppan_dot_common_dot_v1_dot_references__pb2.RegisterReferrerResponse.FromString,
+                _registered_method=True)
+        self.StreamReferents = channel.unary_stream(
+                '/teppan.common.v1.ReferencesService/StreamReferents',
+                request_serializer=teppan_dot_common_dot_v1_dot_references__pb2.StreamReferentsRequest.SerializeToString,
+                response_deserializer=teppan_dot_common_dot_v1_dot_references__pb2.StreamReferentsResponse.FromString,
+                _registered_method=True)
 
 
 class ReferencesServiceServicer(object):
-    """What the owner of a thing answers to the services that refer to it.
+    """How services keep what one refers to at another: the owner of a thing answers checks, registers who refers to it and streams
+    what there is; who refers to it counts what is left. docs/references.md says how these make a foreign key.
     """
 
     def CheckReferences(self, request, context):
         """Whether things exist and are in use, at most 1,000 of one type at once. Each item is answered for itself, in order.
         A thing of another station is NOT_FOUND. UNAVAILABLE while the owner's feed has not begun its epoch.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CountReferences(self, request, context):
+        """Of one who refers: what still refers to a thing that is on its way out, by column. The answer is an acknowledgement:
+        nothing new will refer to it. FAILED_PRECONDITION NOT_CLOSED_YET unless the thing is closed here at exactly that version
+        of that epoch.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RegisterReferrer(self, request, context):
+        """Of an owner: from now on no thing of these types is purged without asking this service. Registering again changes nothing,
+        or adds columns. UNAVAILABLE PURGE_UNFINISHED while a purge is under way that did not ask it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StreamReferents(self, request, context):
+        """Of an owner: the present state of all things of one type, by ID. For those whose cursor the feed refused: whoever has
+        read all of it goes on with the feed from the head of the first message, which was read before anything else.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -62,6 +104,21 @@ def add_ReferencesServiceServicer_to_server(servicer, server):
                     request_deserializer=teppan_dot_common_dot_v1_dot_references__pb2.CheckReferencesRequest.FromString,
                     response_serializer=teppan_dot_common_dot_v1_dot_references__pb2.CheckReferencesResponse.SerializeToString,
             ),
+            'CountReferences': grpc.unary_unary_rpc_method_handler(
+                    servicer.CountReferences,
+                    request_deserializer=teppan_dot_common_dot_v1_dot_references__pb2.CountReferencesRequest.FromString,
+                    response_serializer=teppan_dot_common_dot_v1_dot_references__pb2.CountReferencesResponse.SerializeToString,
+            ),
+            'RegisterReferrer': grpc.unary_unary_rpc_method_handler(
+                    servicer.RegisterReferrer,
+                    request_deserializer=teppan_dot_common_dot_v1_dot_references__pb2.RegisterReferrerRequest.FromString,
+                    response_serializer=teppan_dot_common_dot_v1_dot_references__pb2.RegisterReferrerResponse.SerializeToString,
+            ),
+            'StreamReferents': grpc.unary_stream_rpc_method_handler(
+                    servicer.StreamReferents,
+                    request_deserializer=teppan_dot_common_dot_v1_dot_references__pb2.StreamReferentsRequest.FromString,
+                    response_serializer=teppan_dot_common_dot_v1_dot_references__pb2.StreamReferentsResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'teppan.common.v1.ReferencesService', rpc_method_handlers)
@@ -71,7 +128,8 @@ def add_ReferencesServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ReferencesService(object):
-    """What the owner of a thing answers to the services that refer to it.
+    """How services keep what one refers to at another: the owner of a thing answers checks, registers who refers to it and streams
+    what there is; who refers to it counts what is left. docs/references.md says how these make a foreign key.
     """
 
     @staticmethod
@@ -91,6 +149,87 @@ class ReferencesService(object):
             '/teppan.common.v1.ReferencesService/CheckReferences',
             teppan_dot_common_dot_v1_dot_references__pb2.CheckReferencesRequest.SerializeToString,
             teppan_dot_common_dot_v1_dot_references__pb2.CheckReferencesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CountReferences(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/teppan.common.v1.ReferencesService/CountReferences',
+            teppan_dot_common_dot_v1_dot_references__pb2.CountReferencesRequest.SerializeToString,
+            teppan_dot_common_dot_v1_dot_references__pb2.CountReferencesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RegisterReferrer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/teppan.common.v1.ReferencesService/RegisterReferrer',
+            teppan_dot_common_dot_v1_dot_references__pb2.RegisterReferrerRequest.SerializeToString,
+            teppan_dot_common_dot_v1_dot_references__pb2.RegisterReferrerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamReferents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/teppan.common.v1.ReferencesService/StreamReferents',
+            teppan_dot_common_dot_v1_dot_references__pb2.StreamReferentsRequest.SerializeToString,
+            teppan_dot_common_dot_v1_dot_references__pb2.StreamReferentsResponse.FromString,
             options,
             channel_credentials,
             insecure,

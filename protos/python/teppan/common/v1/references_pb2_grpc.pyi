@@ -27,7 +27,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ReferencesServiceStub:
-    """What the owner of a thing answers to the services that refer to it."""
+    """How services keep what one refers to at another: the owner of a thing answers checks, registers who refers to it and streams
+    what there is; who refers to it counts what is left. docs/references.md says how these make a foreign key.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -37,19 +39,49 @@ class ReferencesServiceStub:
     """Whether things exist and are in use, at most 1,000 of one type at once. Each item is answered for itself, in order.
     A thing of another station is NOT_FOUND. UNAVAILABLE while the owner's feed has not begun its epoch.
     """
+    CountReferences: _grpc.UnaryUnaryMultiCallable[_references_pb2.CountReferencesRequest, _references_pb2.CountReferencesResponse]
+    """Of one who refers: what still refers to a thing that is on its way out, by column. The answer is an acknowledgement:
+    nothing new will refer to it. FAILED_PRECONDITION NOT_CLOSED_YET unless the thing is closed here at exactly that version
+    of that epoch.
+    """
+    RegisterReferrer: _grpc.UnaryUnaryMultiCallable[_references_pb2.RegisterReferrerRequest, _references_pb2.RegisterReferrerResponse]
+    """Of an owner: from now on no thing of these types is purged without asking this service. Registering again changes nothing,
+    or adds columns. UNAVAILABLE PURGE_UNFINISHED while a purge is under way that did not ask it.
+    """
+    StreamReferents: _grpc.UnaryStreamMultiCallable[_references_pb2.StreamReferentsRequest, _references_pb2.StreamReferentsResponse]
+    """Of an owner: the present state of all things of one type, by ID. For those whose cursor the feed refused: whoever has
+    read all of it goes on with the feed from the head of the first message, which was read before anything else.
+    """
 
 @_typing.type_check_only
 class ReferencesServiceAsyncStub(ReferencesServiceStub):
-    """What the owner of a thing answers to the services that refer to it."""
+    """How services keep what one refers to at another: the owner of a thing answers checks, registers who refers to it and streams
+    what there is; who refers to it counts what is left. docs/references.md says how these make a foreign key.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CheckReferences: _aio.UnaryUnaryMultiCallable[_references_pb2.CheckReferencesRequest, _references_pb2.CheckReferencesResponse]  # type: ignore[assignment]
     """Whether things exist and are in use, at most 1,000 of one type at once. Each item is answered for itself, in order.
     A thing of another station is NOT_FOUND. UNAVAILABLE while the owner's feed has not begun its epoch.
     """
+    CountReferences: _aio.UnaryUnaryMultiCallable[_references_pb2.CountReferencesRequest, _references_pb2.CountReferencesResponse]  # type: ignore[assignment]
+    """Of one who refers: what still refers to a thing that is on its way out, by column. The answer is an acknowledgement:
+    nothing new will refer to it. FAILED_PRECONDITION NOT_CLOSED_YET unless the thing is closed here at exactly that version
+    of that epoch.
+    """
+    RegisterReferrer: _aio.UnaryUnaryMultiCallable[_references_pb2.RegisterReferrerRequest, _references_pb2.RegisterReferrerResponse]  # type: ignore[assignment]
+    """Of an owner: from now on no thing of these types is purged without asking this service. Registering again changes nothing,
+    or adds columns. UNAVAILABLE PURGE_UNFINISHED while a purge is under way that did not ask it.
+    """
+    StreamReferents: _aio.UnaryStreamMultiCallable[_references_pb2.StreamReferentsRequest, _references_pb2.StreamReferentsResponse]  # type: ignore[assignment]
+    """Of an owner: the present state of all things of one type, by ID. For those whose cursor the feed refused: whoever has
+    read all of it goes on with the feed from the head of the first message, which was read before anything else.
+    """
 
 class ReferencesServiceServicer(metaclass=_abc_1.ABCMeta):
-    """What the owner of a thing answers to the services that refer to it."""
+    """How services keep what one refers to at another: the owner of a thing answers checks, registers who refers to it and streams
+    what there is; who refers to it counts what is left. docs/references.md says how these make a foreign key.
+    """
 
     @_abc_1.abstractmethod
     def CheckReferences(
@@ -59,6 +91,37 @@ class ReferencesServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_references_pb2.CheckReferencesResponse, _abc.Awaitable[_references_pb2.CheckReferencesResponse]]:
         """Whether things exist and are in use, at most 1,000 of one type at once. Each item is answered for itself, in order.
         A thing of another station is NOT_FOUND. UNAVAILABLE while the owner's feed has not begun its epoch.
+        """
+
+    @_abc_1.abstractmethod
+    def CountReferences(
+        self,
+        request: _references_pb2.CountReferencesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_references_pb2.CountReferencesResponse, _abc.Awaitable[_references_pb2.CountReferencesResponse]]:
+        """Of one who refers: what still refers to a thing that is on its way out, by column. The answer is an acknowledgement:
+        nothing new will refer to it. FAILED_PRECONDITION NOT_CLOSED_YET unless the thing is closed here at exactly that version
+        of that epoch.
+        """
+
+    @_abc_1.abstractmethod
+    def RegisterReferrer(
+        self,
+        request: _references_pb2.RegisterReferrerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_references_pb2.RegisterReferrerResponse, _abc.Awaitable[_references_pb2.RegisterReferrerResponse]]:
+        """Of an owner: from now on no thing of these types is purged without asking this service. Registering again changes nothing,
+        or adds columns. UNAVAILABLE PURGE_UNFINISHED while a purge is under way that did not ask it.
+        """
+
+    @_abc_1.abstractmethod
+    def StreamReferents(
+        self,
+        request: _references_pb2.StreamReferentsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_references_pb2.StreamReferentsResponse], _abc.AsyncIterator[_references_pb2.StreamReferentsResponse]]:
+        """Of an owner: the present state of all things of one type, by ID. For those whose cursor the feed refused: whoever has
+        read all of it goes on with the feed from the head of the first message, which was read before anything else.
         """
 
 def add_ReferencesServiceServicer_to_server(servicer: ReferencesServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
