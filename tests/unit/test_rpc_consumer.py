@@ -95,7 +95,7 @@ async def test_a_consumer_applies_everything_once_although_it_fails_in_between(o
 async def test_a_consumer_outlives_its_peer_and_goes_on_from_its_cursor(
     feed: Feed, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rpccommon.feed.HEARTBEAT_SECONDS", 0.1)
+    monkeypatch.setattr("rpccommon.feed.servicer.HEARTBEAT_SECONDS", 0.1)
     feed.fill(10)
     async with stage(EventsServicer(feed, TOKENS)) as first:
         task = asyncio.create_task(Consumer(first.peer, [], inbox).run())
@@ -115,8 +115,8 @@ async def test_a_consumer_outlives_its_peer_and_goes_on_from_its_cursor(
 async def test_a_consumer_leaves_a_stream_that_fell_silent(
     on: Stage, feed: Feed, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rpccommon.feed.SILENCE_SECONDS", 0.2)
-    monkeypatch.setattr("rpccommon.feed.HEARTBEAT_SECONDS", 60.0)
+    monkeypatch.setattr("rpccommon.feed.consumer.SILENCE_SECONDS", 0.2)
+    monkeypatch.setattr("rpccommon.feed.servicer.HEARTBEAT_SECONDS", 60.0)
     task = asyncio.create_task(Consumer(on.peer, [], inbox).run())
     async with asyncio.timeout(10):
         while len(feed.starts) < 3:

@@ -95,7 +95,7 @@ async def test_what_arrives_while_a_batch_is_read_is_not_covered_by_the_head_tha
 async def test_an_empty_feed_says_at_once_that_it_is_complete_and_goes_on_saying_so(
     on: Stage, feed: Feed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rpccommon.feed.HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr("rpccommon.feed.servicer.HEARTBEAT_SECONDS", 0.05)
     got = await until(messages(on), lambda got: len(got) == 4)
     assert [(positions([message]), complete(message), message.head.position) for message in got] == [
         ([], START + timedelta(milliseconds=500), 0)
@@ -103,7 +103,7 @@ async def test_an_empty_feed_says_at_once_that_it_is_complete_and_goes_on_saying
 
 
 async def test_heartbeats_move_the_cursor_past_what_was_not_wanted(on: Stage, feed: Feed, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rpccommon.feed.HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr("rpccommon.feed.servicer.HEARTBEAT_SECONDS", 0.05)
     feed.fill(3, type="identity.User", station_id=None)
     feed.fill(1, station_id=OTHER_STATION)
     feed.fill(2)

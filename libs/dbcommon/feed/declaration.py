@@ -1,0 +1,150 @@
+"""What a feed is made of: its tables, the functions that keep them, and how a change is announced."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Identity,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    Uuid,
+    insert,
+    text,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from dbcommon.schema import Access
+from dbcommon.tenancy import NO_TENANT
+
+KEPT_DAYS = 30
+AHEAD_DAYS = 7
+
+ACCESS = {
+    "outbox": Access(app=("INSERT",), platform=("SELECT", "INSERT", "DELETE"), tenant="station_id"),
+    "events": Access(platform=("SELECT", "INSERT")),
+    "feed_head": Access(platform=("SELECT", "UPDATE")),
+    "epochs": Access(platform=("SELECT", "INSERT")),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """A change of an entity, as its owner announces it."""
+
+    event_id: UUID
+    type: str
+    entity_id: UUID
+    tenant: UUID = NO_TENANT
+    version: int
+    referent_state: int = 0
+    """A value of `teppan.common.v1.ReferentState`; 0 where nothing can refer to the entity."""
+    payload: bytes
+    """A serialised `google.protobuf.Any`: the entity as it is now, without private data."""
+
+
+def tables(metadata: MetaData) -> None:
+    """Adds `outbox`, `events`, `feed_head` and `epochs` to a service's schema."""
+    Table("outbox", metadata, Column("seq", BigInteger, Identity(always=True, cache=1), primary_key=True), *_event_columns())
+    Table(
+        "events",
+        metadata,
+        Column("position", BigInteger, primary_key=True, autoincrement=False),
+        Column("publish_time", DateTime(timezone=True), primary_key=True),
+        Column("epoch", Uuid, nullable=False),
+        *_event_columns(),
+        postgresql_partition_by="RANGE (publish_time)",
+    )
+    Table(
+        "feed_head",
+        metadata,
+        Column("only", Boolean, primary_key=True, server_default=text("true")),
+        Column("epoch", Uuid),
+        Column("position", BigInteger, nullable=False, server_default=text("0")),
+        Column("complete_until", DateTime(timezone=True), nullable=False, server_default=text("'-infinity'")),
+        Column("dropped_through", BigInteger, nullable=False, server_default=text("0")),
+    )
+    Table(
+        "epochs",
+        metadata,
+        Column("epoch", Uuid, primary_key=True),
+        Column("incarnation", Text, nullable=False),
+        Column("first_position", BigInteger, nullable=False),
+        Column("seq", BigInteger, Identity(always=True), nullable=False),
+    )
+
+
+def _event_columns() -> list[Column[object]]:
+    return [
+        Column("event_id", Uuid, nullable=False),
+        Column("type", Text, nullable=False),
+        Column("entity_id", Uuid, nullable=False),
+        Column("station_id", Uuid, nullable=False),
+        Column("version", BigInteger, nullable=False),
+        Column("referent_state", SmallInteger, nullable=False),
+        Column("payload", LargeBinary, nullable=False),
+    ]
+
+
+def ddl(service: str) -> list[str]:
+    """The functions of the feed: `incarnation()` tells one life of a database from the next, `events_roll()` keeps partitions.
+
+    Partitions are made ahead and dropped by their owner, in its name; what was dropped is recorded, not guessed.
+    """
+    return [
+        f"""CREATE FUNCTION {service}.incarnation() RETURNS text LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT extract(epoch FROM pg_postmaster_start_time())::text || '/' || left(pg_walfile_name(pg_current_wal_lsn()), 8)
+         || '/' || '{service}.feed_head'::regclass::oid::text
+$$""",
+        f"""CREATE FUNCTION {service}.events_roll() RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  day date;
+  name text;
+  dropped bigint;
+BEGIN
+  FOR day IN SELECT (now() AT TIME ZONE 'UTC')::date + n FROM generate_series(-1, {AHEAD_DAYS}) n LOOP
+    name := 'events_' || to_char(day, 'YYYYMMDD');
+    IF to_regclass('{service}.' || name) IS NULL THEN
+      EXECUTE format('CREATE TABLE {service}.%I PARTITION OF {service}.events FOR VALUES FROM (%L) TO (%L)',
+                     name, day::text || ' 00:00+00', (day + 1)::text || ' 00:00+00');
+    END IF;
+  END LOOP;
+  FOR name IN SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+               WHERE i.inhparent = '{service}.events'::regclass
+                 AND c.relname < 'events_' || to_char((now() AT TIME ZONE 'UTC')::date - {KEPT_DAYS}, 'YYYYMMDD') LOOP
+    EXECUTE format('SELECT max(position) FROM {service}.%I', name) INTO dropped;
+    UPDATE {service}.feed_head SET dropped_through = greatest(dropped_through, coalesce(dropped, 0));
+    EXECUTE format('DROP TABLE {service}.%I', name);
+  END LOOP;
+END $$""",
+        f"REVOKE ALL ON FUNCTION {service}.events_roll() FROM PUBLIC",
+        f"REVOKE ALL ON FUNCTION {service}.incarnation() FROM PUBLIC",
+        f"GRANT EXECUTE ON FUNCTION {service}.events_roll() TO {service}_platform",
+        f"GRANT EXECUTE ON FUNCTION {service}.incarnation() TO {service}_platform, {service}_app",
+        f"INSERT INTO {service}.feed_head DEFAULT VALUES",
+        f"SELECT {service}.events_roll()",
+    ]
+
+
+async def append(tx: AsyncConnection, outbox: Table, event: Event) -> None:
+    """Announces a change in its own transaction. The lock of the entity's row is held by then: that is what orders its events."""
+    await tx.execute(
+        insert(outbox)
+        .inline()
+        .values(
+            event_id=event.event_id,
+            type=event.type,
+            entity_id=event.entity_id,
+            station_id=event.tenant,
+            version=event.version,
+            referent_state=event.referent_state,
+            payload=event.payload,
+        )
+    )

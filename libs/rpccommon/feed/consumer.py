@@ -1,0 +1,97 @@
+"""The other side: who follows a feed, from where it was applied."""
+
+import asyncio
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+from uuid import UUID
+
+import structlog
+from teppan.common.v1 import events_pb2, events_pb2_grpc
+
+from faults import PeerUnavailable
+from rpccommon.client import Peer
+from rpccommon.feed.source import Place
+
+SILENCE_SECONDS = 10.0
+PAUSE_SECONDS_MIN = 0.1
+PAUSE_SECONDS_MAX = 2.0
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """What came at once; a heartbeat has no events."""
+
+    events: Sequence[events_pb2.Event]
+    cursor: str
+    complete_until: datetime
+    head: Place
+    position: Place
+
+
+class Inbox(Protocol):
+    """Where a feed is applied."""
+
+    async def cursor(self) -> str | None:
+        """Where the last batch ended; None at the very beginning."""
+
+    async def begin(self) -> None:
+        """Called at the start of each stream, before the call goes out."""
+
+    async def apply(self, batch: Batch) -> None:
+        """Applies a batch and moves the cursor, or raises."""
+
+
+class Consumer:
+    """Follows the feed of a peer into an inbox."""
+
+    def __init__(self, peer: Peer, types: Sequence[str], inbox: Inbox) -> None:
+        """Asks nothing yet; `types` are the event types that are wanted."""
+        self._peer = peer
+        self._types = types
+        self._inbox = inbox
+        self._stub = events_pb2_grpc.EventsServiceStub(peer.channel)
+        self._pause = PAUSE_SECONDS_MIN
+
+    async def run(self) -> None:
+        """Endless: whatever fails is tried again from the cursor."""
+        while True:
+            try:
+                await self._follow()
+            except Exception as error:  # noqa: BLE001  # whatever it is: the cursor has not moved, and it may be mended by then
+                log.warning("a feed broke off", peer=self._peer.name, why=repr(error))
+            await asyncio.sleep(random.uniform(0, self._pause))  # noqa: S311  # spreads reconnections, guards nothing
+            self._pause = min(self._pause * 2, PAUSE_SECONDS_MAX)
+
+    async def _follow(self) -> None:
+        cursor = await self._inbox.cursor()
+        await self._inbox.begin()
+        request = events_pb2.StreamEventsRequest(types=self._types)
+        if cursor is not None:
+            request.after_cursor = cursor
+        messages = self._peer.stream(self._stub.StreamEvents, request)
+        try:
+            while True:
+                try:
+                    async with asyncio.timeout(SILENCE_SECONDS):
+                        message = await anext(messages)
+                except (TimeoutError, StopAsyncIteration) as silence:
+                    raise PeerUnavailable(f"the feed of {self._peer.name} fell silent", peer=self._peer.name) from silence
+                await self._inbox.apply(_batch_from_pb(message))
+                self._pause = PAUSE_SECONDS_MIN
+        finally:
+            await messages.aclose()
+
+
+def _batch_from_pb(message: events_pb2.StreamEventsResponse) -> Batch:
+    return Batch(
+        events=message.events,
+        cursor=message.cursor,
+        complete_until=message.complete_until_time.ToDatetime(UTC),
+        head=(UUID(message.head.epoch), message.head.position),
+        position=(UUID(message.position.epoch), message.position.position),
+    )
