@@ -70,6 +70,7 @@ class Feed:
         self.fault: Exception | None = None
         self.grown = asyncio.Event()
         self.reading: Callable[[], None] = lambda: None
+        self.starting: Callable[[], None] = lambda: None
 
     def put(self, *events: Stored) -> None:
         self.events.extend(events)
@@ -87,6 +88,7 @@ class Feed:
         self.starts.append((after, after_time, latest))
         if self.fault:
             raise self.fault
+        self.starting()
         return after or (self.epoch, self.events[-1].position if latest else self.dropped)
 
     async def after(

@@ -9,7 +9,7 @@ import grpc
 import pytest
 from teppan.common.v1 import events_pb2, events_pb2_grpc
 
-from faults import Remembered
+from faults import CursorDiverged, Remembered
 from pages import Tokens
 from rpccommon.feed import EventsServicer
 from tests.unit.rpc_feed import EPOCH, LONG_AGO, NEXT_EPOCH, START, TOKENS, Feed
@@ -145,6 +145,49 @@ async def test_the_end_of_an_epoch_is_where_the_next_begins(on: Stage, feed: Fee
     [message] = await until(messages(on), lambda _: True)
     assert message.position == message.head, "else who has everything would never know it"
     assert message.events[-1].epoch == str(EPOCH)
+
+
+async def test_while_all_that_is_passed_over_is_not_wanted_heartbeats_go_on_and_call_nothing_complete_too_early(
+    on: Stage, feed: Feed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rpccommon.feed.servicer.HEARTBEAT_SECONDS", 0.0)
+    feed.fill(1201, type="identity.User", station_id=None)
+    got = await until(messages(on, types=["identity.Station"]), lambda got: len(got) == 3)
+    assert [(message.position.position, complete(message)) for message in got] == [
+        (500, LONG_AGO), (1000, LONG_AGO), (1201, START + timedelta(seconds=1201, milliseconds=500)),
+    ]  # fmt: skip
+
+
+async def test_in_another_epoch_a_stream_is_checked_again_as_if_it_were_new(
+    on: Stage, feed: Feed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rpccommon.feed.servicer.HEARTBEAT_SECONDS", 0.05)
+    feed.fill(60)
+    stream, epochs = messages(on), {str(EPOCH)}
+
+    def heard_of(got: list[events_pb2.StreamEventsResponse]) -> bool:
+        epochs.add(got[-1].head.epoch)
+        return False
+
+    async with asyncio.timeout(10):
+        assert (await anext(stream)).position.position == 60
+        del feed.events[50:]  # the database is restored, and as much is published again
+        feed.epoch = NEXT_EPOCH
+        feed.fault = CursorDiverged("the cursor is past the end of its epoch", last_common_position=50)
+        feed.fill(10)
+        with pytest.raises(Remembered, match="past the end") as refused:
+            await until(stream, heard_of)
+    assert epochs == {str(EPOCH)}, "the end of the other epoch is not where this stream is"
+    assert (refused.value.reason, refused.value.metadata) == ("CURSOR_DIVERGED", {"last_common_position": "50"})
+    assert feed.starts == [(None, None, False), ((EPOCH, 60), None, False)]
+
+
+async def test_an_epoch_that_begins_while_a_stream_does_is_not_overlooked(on: Stage, feed: Feed) -> None:
+    feed.fill(2)
+    feed.starting = lambda: setattr(feed, "epoch", NEXT_EPOCH)
+    cursor = TOKENS.sign("cursor", {"epoch": str(EPOCH), "position": 2}, None)
+    await until(messages(on, after_cursor=cursor), lambda _: True)
+    assert feed.starts == [((EPOCH, 2), None, False)] * 2
 
 
 async def test_large_events_are_sent_in_smaller_batches(on: Stage, feed: Feed) -> None:

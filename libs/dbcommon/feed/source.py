@@ -8,9 +8,10 @@ from uuid import UUID
 
 from sqlalchemy import text
 
-from dbcommon.database import Database
+from dbcommon.database import Database, Transaction
+from dbcommon.feed.places import Extent, Place
 from dbcommon.tenancy import NO_TENANT
-from faults import CursorDiverged, CursorExpired, FeedStale
+from faults import CursorExpired, FeedStale
 
 POLL_SECONDS = 0.05
 
@@ -52,7 +53,7 @@ class Feed:
         self._position = -1
 
     async def head(self) -> Head:
-        """The end of the feed; FeedStale until the relay has opened an epoch for this life of the database."""
+        """The end of the feed; FeedStale until the relay has opened an epoch for this life of the database: no checks till then."""
         statement = (
             f"SELECT h.epoch, h.position, h.complete_until FROM {self._service}.feed_head h"
             f" JOIN {self._service}.epochs e ON e.epoch = h.epoch AND e.incarnation = {self._service}.incarnation()"
@@ -63,48 +64,45 @@ class Feed:
             raise FeedStale(f"the feed of {self._service} has not begun its epoch yet", feed=self._service)
         return Head(epoch=row.epoch, position=row.position, complete_until=row.complete_until)
 
-    async def start(self, *, after: tuple[UUID, int] | None, after_time: datetime | None, latest: bool) -> tuple[UUID, int]:
+    async def start(self, *, after: Place | None, after_time: datetime | None, latest: bool) -> Place:
         """The place where a stream begins: after a place, at a time, at the end, or at the oldest event kept.
 
-        Raises CursorDiverged where the place is of no known epoch or past its end, CursorExpired where what follows was dropped.
+        Raises CursorDiverged and CursorExpired as `Extent.check`, the latter also where the time was dropped, and FeedStale.
         """
-        head = await self.head()
+        head = await self.head()  # read first: what is published from now on comes after it
         if latest:
             return head.epoch, head.position
-        if after_time is not None:
-            statement = f"SELECT min(position) - 1 FROM {self._service}.events WHERE publish_time >= :time"
-            async with self._platform.transaction(read_only=True) as tx:
-                first: int | None = (await tx.execute(text(statement), {"time": after_time})).scalar_one()
-            return head.epoch, head.position if first is None else int(first)
-        bounds = (
-            "SELECT h.dropped_through, e.first_position, lead(e.first_position) OVER (ORDER BY e.seq) AS next, e.epoch"
-            f" FROM {self._service}.epochs e, {self._service}.feed_head h"
-        )
         async with self._platform.transaction(read_only=True) as tx:
-            epochs = {row.epoch: row for row in await tx.execute(text(bounds))}
-        dropped = max(row.dropped_through for row in epochs.values())
-        if after is None:
-            return head.epoch, dropped
-        epoch, position = after
-        if epoch not in epochs:
-            raise CursorDiverged("the cursor is of an epoch that this feed does not know; resynchronise", last_common_position=0)
-        last = head.position if epochs[epoch].next is None else epochs[epoch].next - 1
-        if position > last:
-            raise CursorDiverged("the cursor is past the end of its epoch; resynchronise", last_common_position=last)
-        if position < dropped:
-            raise CursorExpired("what follows the cursor is no longer kept; resynchronise", dropped_through=dropped)
-        return head.epoch, position
+            position = None if after_time is None else await self._position_at(tx, after_time)
+            extent = await self._extent(tx)
+            if after is not None:
+                extent.check(after)
+                return after
+            if after_time is None:
+                return extent.at(extent.dropped_through)
+            # Partitions cannot be dropped meanwhile: this transaction has read `events`.
+            if extent.dropped_through and after_time < await self._kept_since(tx):
+                raise CursorExpired("that time is no longer kept; resynchronise", dropped_through=extent.dropped_through)
+        return extent.at(head.position if position is None else position)
 
     async def after(
-        self, place: tuple[UUID, int], *, types: Sequence[str], tenants: Sequence[UUID], limit: int
-    ) -> tuple[Sequence[StoredEvent], tuple[UUID, int]]:
-        """The events that follow a place, at most `limit` looked at, and the place after the last of them."""
+        self, place: Place, *, types: Sequence[str], tenants: Sequence[UUID], limit: int
+    ) -> tuple[Sequence[StoredEvent], Place]:
+        """The events that follow a place, at most `limit` looked at, and the place after the last of them.
+
+        Raises as `Extent.check` where they do not follow it: what does was dropped meanwhile, or is of another past.
+        """
         statement = (
             "SELECT event_id, type, entity_id, station_id, epoch, position, version, referent_state, publish_time, payload"
             f" FROM {self._service}.events WHERE position > :position ORDER BY position LIMIT :limit"
         )
         async with self._platform.transaction(read_only=True) as tx:
             rows = (await tx.execute(text(statement), {"position": place[1], "limit": limit})).all()
+            dense = not rows or rows[-1].position == place[1] + len(rows)
+            if not dense or (rows and rows[0].epoch != place[0]):
+                (await self._extent(tx)).check(place)
+        if not dense:
+            raise CursorExpired("what follows the cursor is not there; resynchronise")
         if not rows:
             return [], place
         wanted = [row for row in rows if (not types or row.type in types) and (not tenants or row.station_id in tenants)]
@@ -131,6 +129,30 @@ class Feed:
                         self._position = position
                         self._head.notify_all()
             await asyncio.sleep(POLL_SECONDS)
+
+    async def _extent(self, tx: Transaction) -> Extent:
+        statement = (
+            "SELECT e.epoch, e.first_position, h.position, h.dropped_through"
+            f" FROM {self._service}.epochs e, {self._service}.feed_head h ORDER BY e.seq"
+        )
+        rows = (await tx.execute(text(statement))).all()
+        epochs = [(row.epoch, row.first_position) for row in rows]
+        return Extent(epochs=epochs, position=rows[-1].position, dropped_through=rows[-1].dropped_through)
+
+    async def _position_at(self, tx: Transaction, time: datetime) -> int | None:
+        """The position before the first event that was published at or after a time; None where there is none."""
+        statement = f"SELECT min(position) - 1 FROM {self._service}.events WHERE publish_time >= :time"
+        position: int | None = (await tx.execute(text(statement), {"time": time})).scalar_one()
+        return position
+
+    async def _kept_since(self, tx: Transaction) -> datetime:
+        """The beginning of the oldest partition: nothing that was published since then was dropped."""
+        statement = (
+            "SELECT to_date(right(min(c.relname), 8), 'YYYYMMDD')::timestamp AT TIME ZONE 'UTC'"
+            f" FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = '{self._service}.events'::regclass"
+        )
+        since: datetime = (await tx.execute(text(statement))).scalar_one()
+        return since
 
 
 def _stored(row: dict[str, object]) -> StoredEvent:

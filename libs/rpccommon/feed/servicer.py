@@ -32,12 +32,15 @@ class EventsServicer(events_pb2_grpc.EventsServiceServicer):
         self, request: events_pb2.StreamEventsRequest, context: Any
     ) -> AsyncIterator[events_pb2.StreamEventsResponse]:
         """Streams batches and heartbeats, endlessly."""
+        checked = (await self._source.head()).epoch  # read first: an epoch that begins meanwhile is another one below
         place = await self._start(request)
         types, tenants = list(request.types), [UUID(text) for text in request.station_ids]
         loop = asyncio.get_running_loop()
         complete_until, due = datetime.fromtimestamp(0, UTC), loop.time()
         while True:
             head = await self._source.head()  # read first: what is sent until then is complete up to it
+            if head.epoch != checked:  # the database was restored, perhaps: is the place still one of this feed?
+                checked, place = head.epoch, await self._source.start(after=place, after_time=None, latest=False)
             while place[1] < head.position:
                 events, reached = await self._source.after(place, types=types, tenants=tenants, limit=BATCH_MAX)
                 if reached == place:
@@ -48,7 +51,7 @@ class EventsServicer(events_pb2_grpc.EventsServiceServicer):
                 place = reached
                 if place[1] >= head.position:
                     complete_until = head.complete_until
-                if last:
+                if last or loop.time() >= due:  # heartbeats also while all that is passed over is not wanted
                     yield self._batch(last, place, head, complete_until)
                     due = loop.time() + HEARTBEAT_SECONDS
             complete_until = head.complete_until

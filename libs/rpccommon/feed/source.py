@@ -81,7 +81,7 @@ class EventSource(Protocol):
     async def after(
         self, place: Place, *, types: Sequence[str], tenants: Sequence[UUID], limit: int
     ) -> tuple[Sequence[StoredEvent], Place]:
-        """The wanted ones among the next `limit` events, and the place after the last one looked at."""
+        """The wanted ones among the next `limit` events, and the place after the last one looked at. Raises as `start`."""
 
     async def changed(self, position: int, timeout: float) -> None:
         """Returns when the head has passed `position`, or after `timeout` seconds."""
