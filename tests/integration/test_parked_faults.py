@@ -7,7 +7,7 @@ from uuid import UUID
 
 import asyncpg
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import text
 from sqlalchemy.exc import PendingRollbackError, ProgrammingError
 from structlog.testing import capture_logs
 
@@ -17,7 +17,8 @@ from dbcommon.parked import ATTEMPTS_MAX
 from faults import DatabaseUnavailable, DeadlineExceeded, FeedStale, LockTimeout, Overloaded
 from ids import new_id
 from local.database import Server
-from tests.integration.aside import Follower, Killed, follower_on, wrong
+from tests.integration.aside import Follower, follower_on, wrong
+from tests.integration.killed import killed_everywhere
 
 BAD, GOOD, BETTER = (new_id() for _ in range(3))
 PASSING = [
@@ -216,38 +217,6 @@ async def test_whoever_replays_retries_and_follows_at_once_each_event_has_its_ef
     assert await one.lying() == []
 
 
-async def killed_everywhere(
-    one: Follower, outside: asyncpg.Connection, work: Callable[[Follower], Coroutine[Any, Any, Any]]
-) -> AsyncIterator[Follower]:
-    """Kills the work at its first await, at its second, and so on until it ends; gives who takes over, each time."""
-    connections: list[asyncpg.Connection] = []
-
-    def note(dbapi: Any, _: object) -> None:
-        connections.append(dbapi.driver_connection)
-
-    def kill() -> None:
-        for connection in connections:
-            connection.terminate()
-
-    event.listen(one.platform._engine.sync_engine, "connect", note)
-    await one.platform.close()  # those that nobody noted
-    for at in range(1, 1_000):
-        killed = await Killed(work(again(one)), at, kill)
-        await one.platform.close()  # who takes over has connections of its own
-        gone = (
-            "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE usename = 'bookings_platform' AND datname = current_database())"
-        )
-        while not await outside.fetchval(gone):  # what was on its way is done, or is not
-            await asyncio.sleep(0.001)
-        yield again(one)
-        connections.clear()
-        await one.platform.close()
-        if not killed:
-            assert at > 10, "so few awaits: it was not killed where it matters"
-            return
-    raise AssertionError("it never ends")
-
-
 async def emptied(outside: asyncpg.Connection) -> None:
     await outside.execute("TRUNCATE bookings.effects, bookings.parked_events, bookings.feed_state, bookings.dropped_events")
 
@@ -257,7 +226,8 @@ async def test_a_consumer_that_is_killed_at_any_await_applies_or_sets_aside_each
 ) -> None:
     one.broken[BAD] = wrong
     one.stream.tell(GOOD, BAD, BETTER, BAD)
-    async for other in killed_everywhere(one, outside, lambda follower: follower.follow()):
+    async for _ in killed_everywhere(one.platform, outside, lambda: again(one).follow()):
+        other = again(one)
         await other.follow()
         assert await other.applied() == [(GOOD, 1), (BETTER, 1)]
         assert await other.lying() == [(BAD, 1, 1, "retried"), (BAD, 2, 0, "waiting")]
@@ -285,7 +255,8 @@ async def test_a_replay_that_is_killed_at_any_await_has_each_effect_once(
             await (follower.parked.step() if how == "parks" else follower.parked.replay(head))
 
     await set_aside()
-    async for other in killed_everywhere(one, outside, work):
+    async for _ in killed_everywhere(one.platform, outside, lambda: work(again(one))):
+        other = again(one)
         await work(other)
         await other.parked.step()
         expected = {"replay": [(BAD, 1), (BAD, 2)], "drop": [(BAD, 2)], "parks": []}[how]

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
+WHOLE = (0, 1_000)
+"""All numbers: a round begins at the first, and ends where its first snapshot does."""
+
 
 class Cursor(Enum):
     """By what a reader asks for what follows."""
@@ -45,6 +48,8 @@ class State(NamedTuple):
     """Committed; the relay removes what it moves, the other readers leave it there."""
     moving: tuple[Event, ...] = ()
     """In the relay's transaction, which has its snapshot and has not committed."""
+    round: tuple[int, int] = WHOLE
+    """What is left of the relay's round: after the first number, up to the second."""
     published: tuple[Event, ...] = ()
     cursor: tuple[int, int] = (0, 0)
     seen: tuple[Event, ...] = ()
@@ -65,7 +70,9 @@ class Feed:
     lock_first: bool = True
     """The event is inserted after the entity's row is locked."""
     batch: int = 2
-    """How many events the relay moves at once."""
+    """How many events the relay moves at once; after so many it goes on from there, in rounds."""
+    rounds_end: bool = True
+    """A round ends at the last event that its first snapshot shows."""
 
     def initial(self) -> Steps:
         """Nothing has happened."""
@@ -103,9 +110,17 @@ class Feed:
         if state.moving:
             moved = state._replace(published=state.published + state.moving, moving=())
             yield f"relay: publishes {_words(state.moving)}", moved
-        elif state.outbox:
-            moving = tuple(sorted(state.outbox, key=lambda event: event.seq))[: self.batch]
-            yield f"relay: takes {_words(moving)}", state._replace(moving=moving, outbox=state.outbox - set(moving))
+            return
+        after, until = state.round
+        moving = tuple(event for event in sorted(state.outbox, key=lambda event: event.seq) if after < event.seq <= until)[
+            : self.batch
+        ]
+        last = min(until, max((event.seq for event in state.outbox), default=0)) if self.rounds_end else until
+        taken = state._replace(moving=moving, outbox=state.outbox - set(moving), round=WHOLE)
+        if moving and len(moving) == self.batch:
+            yield f"relay: takes {_words(moving)}", taken._replace(round=(moving[-1].seq, last))
+        elif moving or state.round != WHOLE:
+            yield f"relay: takes {_words(moving) or 'nothing'}, ends its round", taken
 
     def _reads(self, state: State) -> Iterator[tuple[str, State]]:
         visible = sorted((self._place(state, event), event) for event in self._visible(state))

@@ -19,11 +19,12 @@ FEEDS = {
     "positions, given out by a relay": Feed(cursor=Cursor.POSITION),
     "positions, one event at a time": Feed(cursor=Cursor.POSITION, batch=1),
     "positions, three writers of one entity": Feed(cursor=Cursor.POSITION, entities=("X", "X", "X")),
+    "positions, one event at a time, but rounds without an end": Feed(cursor=Cursor.POSITION, batch=1, rounds_end=False),
     "positions, but events inserted before the lock": Feed(cursor=Cursor.POSITION, lock_first=False),
     "the sequence of the outbox": Feed(cursor=Cursor.SEQUENCE),
     "transaction ID and sequence, below the horizon": Feed(cursor=Cursor.TRANSACTION),
 }
-FEEDS_THAT_HOLD = tuple(name for name in FEEDS if name.startswith("positions, ") and "before the lock" not in name)
+FEEDS_THAT_HOLD = tuple(name for name in FEEDS if name.startswith("positions, ") and "but " not in name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
