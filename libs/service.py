@@ -36,6 +36,7 @@ from rpccommon.auth import ServiceToken, Verifier
 from rpccommon.calls import Calls
 from rpccommon.client import Peer
 from rpccommon.feed import Consumer, EventsServicer
+from rpccommon.feed.gauges import RelayGauge, show_followed
 from rpccommon.keys import FetchedKeys, FixedKeys, Keys
 from rpccommon.parked import ParkedEvents
 from rpccommon.policies import policies
@@ -243,8 +244,9 @@ def _workers(wanted: Serving) -> list[Worker]:
         for following in wanted.following
     ]  # fmt: skip
     relay = Relay(parts.platform, service, new_id).run
-    everywhere: list[Worker] = [parts.feed.watch]
+    everywhere: list[Worker] = [parts.feed.watch, RelayGauge(wanted.registry, parts.feed.complete_until).watch]
     if wanted.following:
+        show_followed(wanted.registry, [each.peer.name for each in wanted.following], parts.freshness.complete_until)
         parked = parked_of(wanted)
         consumers.append(parked.run)
         followed = [(each.peer.name, type) for each in wanted.following for type in each.handlers]

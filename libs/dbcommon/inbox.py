@@ -193,6 +193,10 @@ class Freshness:
         async with self._platform.transaction(read_only=True) as tx:
             self._complete_until = {row.owner: row.complete_until for row in await tx.execute(statement)}
 
+    def complete_until(self, owner: str) -> datetime | None:
+        """Everything that the owner committed before has been applied; None where nothing was heard yet."""
+        return self._complete_until.get(owner)
+
     def require(self, owner: str) -> None:
         """Raises FeedStale where the owner's feed is not known to be complete up to 30 s ago."""
         known = self._complete_until.get(owner, datetime.min.replace(tzinfo=UTC))

@@ -15,6 +15,7 @@ import grpc
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from google.type.timeofday_pb2 import TimeOfDay
+from prometheus_client import CollectorRegistry
 from teppan.bookings.v1 import bookings_pb2, bookings_pb2_grpc, customers_pb2, customers_pb2_grpc, slots_pb2, slots_pb2_grpc
 from teppan.common.v1 import events_pb2_grpc, options_pb2, references_pb2_grpc
 from teppan.identity.v1 import memberships_pb2_grpc, stations_pb2, stations_pb2_grpc, tokens_pb2_grpc, users_pb2_grpc
@@ -48,6 +49,8 @@ class Teppan:
     secrets: Path
     ports: Mapping[str, int]
     running: dict[str, AsyncExitStack] = field(default_factory=dict)
+    registries: dict[str, CollectorRegistry] = field(default_factory=dict)
+    """The metrics of each service."""
     channels: dict[str, grpc.aio.Channel] = field(default_factory=dict)
 
     async def start(self, *services: str) -> None:
@@ -55,8 +58,9 @@ class Teppan:
         for service in services:
             main = importlib.import_module(f"{service}.__main__")
             config = importlib.import_module(f"{service}.config").read(self.environ(service))
-            self.running[service] = AsyncExitStack()
-            await self.running[service].enter_async_context(serving(main.build(config)))
+            wanted = main.build(config)
+            self.running[service], self.registries[service] = AsyncExitStack(), wanted.registry
+            await self.running[service].enter_async_context(serving(wanted))
             if service not in self.channels:
                 self.channels[service] = grpc.aio.insecure_channel(
                     f"127.0.0.1:{self.ports[service]}", options=[("grpc.max_reconnect_backoff_ms", 200)]

@@ -108,6 +108,12 @@ class Feed:
         wanted = [row for row in rows if (not types or row.type in types) and (not tenants or row.station_id in tenants)]
         return [_stored(row._asdict()) for row in wanted], (rows[-1].epoch, rows[-1].position)
 
+    async def complete_until(self) -> datetime | None:
+        """How far the relay has come, whichever life of the database that was in; None before its first step."""
+        statement = f"SELECT complete_until FROM {self._service}.feed_head WHERE isfinite(complete_until)"
+        async with self._platform.transaction(read_only=True) as tx:
+            return (await tx.execute(text(statement))).scalar_one_or_none()
+
     async def changed(self, position: int, timeout: float) -> None:
         """Returns when the head has passed `position`, or after `timeout` seconds."""
         self._wanted += 1
