@@ -1,4 +1,4 @@
-"""The schemas: what the migrations make is what `tables.py` says, and each service sees its own only."""
+"""The schemas: what the migrations make is what `tables.py` says (of references, `test_references_catalog.py` says more)."""
 
 import importlib
 import re
@@ -9,11 +9,7 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
-from google.protobuf.descriptor import FieldDescriptor
 from sqlalchemy.exc import DBAPIError
-from teppan.bookings.v1 import bookings_pb2, customers_pb2, slots_pb2
-from teppan.common.v1 import options_pb2
-from teppan.payments.v1 import payments_pb2
 
 from dbcommon import migrate
 from dbcommon.schema import Schema
@@ -102,22 +98,6 @@ async def test_every_table_says_whose_its_rows_are(service: str) -> None:
     assert {table.name for table in schema.metadata.tables.values()} == set(schema.access)
 
 
-async def test_no_foreign_key_crosses_a_schema(server: Server, database: str) -> None:
-    crossing = """SELECT conname FROM pg_constraint k JOIN pg_class a ON a.oid = k.conrelid JOIN pg_class b ON b.oid = k.confrelid
-        WHERE a.relnamespace <> b.relnamespace"""
-    assert await fetch(server.url(database), crossing) == []
-
-
-@pytest.mark.parametrize("service", SERVICES)
-@pytest.mark.parametrize("kind", ["owner", "app", "platform"])
-async def test_no_role_of_a_service_sees_another_schema(server: Server, database: str, service: str, kind: str) -> None:
-    seen = "SELECT n FROM unnest($1::text[]) n WHERE has_schema_privilege(n, 'USAGE')"
-    assert [row[0] for row in await fetch(server.url(database, f"{service}_{kind}"), seen, list(SERVICES))] == [service]
-    other = SERVICES[SERVICES.index(service) - 1]
-    with pytest.raises(asyncpg.InsufficientPrivilegeError, match=f"permission denied for schema {other}"):
-        await fetch(server.url(database, f"{service}_{kind}"), f"SELECT * FROM {other}.requests")
-
-
 @pytest.mark.parametrize("service", SERVICES)
 async def test_what_is_append_only_cannot_be_changed(server: Server, database: str, service: str) -> None:
     may = "SELECT privilege_type FROM information_schema.role_table_grants WHERE table_schema = $1 AND table_name = $2 AND grantee = $3"
@@ -131,68 +111,6 @@ async def test_filters_of_tenant_tables_are_leakproof(server: Server, database: 
         leaky = """SELECT oprname FROM pg_operator o JOIN pg_proc p ON p.oid = o.oprcode WHERE oprleft = $1::regtype AND oprright = $1::regtype
             AND oprname IN ('=', '<', '>', '<=', '>=') AND NOT proleakproof"""
         assert await fetch(server.url(database), leaky, type) == []
-
-
-STORED = (
-    (bookings_pb2.Booking, "bookings"), (customers_pb2.Customer, "bookings"), (slots_pb2.Schedule, "bookings"),
-    (payments_pb2.Payment, "payments"),
-)  # fmt: skip
-EXCEPTIONS = {
-    "requests.station_id": "of the request, whatever it names", "requests.request_id": "the caller's", "requests.made_id": "what the request made",
-    "outbox.station_id": "whose the event is", "outbox.event_id": "its own", "outbox.entity_id": "of this service",
-    "events.station_id": "whose the event is", "events.event_id": "its own", "events.entity_id": "of this service",
-    **dict.fromkeys(("parked_events.event_id", "dropped_events.event_id"), "its owner's: what lies aside"),
-    **dict.fromkeys(("parked_events.entity_id", "dropped_events.entity_id"), "what it is about, known here or not"),
-    **dict.fromkeys(("parked_events.station_id", "dropped_events.station_id"), "whose the event is"),
-    "schedule_slots.station_id": "a local key, to schedules", "price_lines.station_id": "a local key, to bookings",
-    "price_lines.booking_id": "a local key, to bookings", "bookings.customer_id": "a local key, to customers",
-    "booking_accounts.station_id": "a known row is not itself a reference", "booking_accounts.booking_id": "its own: a known row",
-    "booking_accounts.customer_id": "a fact of the booking", "payments.created_by": "who recorded it, of the verified token",
-}  # fmt: skip
-"""Columns that look like references, with the reason why none is declared."""
-
-
-@pytest.mark.parametrize("service", ["bookings", "payments"])
-def test_every_id_is_a_declared_reference_or_listed_with_its_reason(service: str) -> None:
-    schema = schema_of(service)
-    tables = {table.name: table for table in schema.metadata.tables.values()}
-    declared = {
-        column
-        for message, owner in STORED
-        if owner == service
-        for field in message.DESCRIPTOR.fields
-        for column in columns_of(field)
-    }
-    for reference in declared:
-        holder, _, name = reference.partition(".")
-        assert name in tables[holder].c, f"{reference} is declared in the protos, and there is no such column"
-    for table in tables.values():
-        for column in table.c:
-            if re.search(r"(_id|_by)$", column.name) and column.name != "id" and column.type.python_type.__name__ == "UUID":
-                name = f"{table.name}.{column.name}"
-                assert (name in declared) != (name in EXCEPTIONS), (
-                    f"{name}: declare it in the protos, or list it with a reason, not both"
-                )
-
-
-def test_no_exception_is_listed_that_is_no_longer_needed() -> None:
-    columns = {f"{t.name}.{c.name}" for service in SERVICES for t in schema_of(service).metadata.tables.values() for c in t.c}
-    assert set(EXCEPTIONS) <= columns
-
-
-@pytest.mark.parametrize("service", ["bookings", "payments"])
-async def test_every_reference_but_those_that_may_dangle_has_a_key_and_a_guard(server: Server, database: str, service: str) -> None:
-    guards = {row[0] for row in await fetch(server.url(database), "SELECT tgname FROM pg_trigger WHERE tgname LIKE '%_guard'")}
-    for message, owner in STORED:
-        for field in message.DESCRIPTOR.fields:
-            rule = field.GetOptions().Extensions[options_pb2.reference]
-            if owner == service and rule.to and rule.on_delete != options_pb2.ON_DELETE_KEEP:
-                assert {column.replace(".", "_") + "_guard" for column in rule.columns} <= guards, field.full_name
-
-
-def columns_of(field: FieldDescriptor) -> list[str]:
-    """The columns that hold a declared reference."""
-    return list(field.GetOptions().Extensions[options_pb2.reference].columns)
 
 
 def schema_of(service: str) -> Schema:
