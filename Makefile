@@ -18,7 +18,7 @@ export PYTHONPATH = services:libs:protos/python:deploy
 export PYTHONTZPATH =
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-long lint format proto proto-check baseline lock up run status token logs psql events \
+.PHONY: help demo test test-unit test-long lint format proto docs proto-check baseline lock up run status token logs psql events \
 	events-replay events-drop down clean certs compose-up compose-down test-compose
 
 help: ## list the commands
@@ -40,13 +40,16 @@ lint: .venv/ready proto-check ## ruff, mypy --strict, buf, hadolint
 	@$(RUN) -m ruff check --quiet .
 	@$(RUN) -m ruff format --quiet --check .
 	@.venv/bin/hadolint deploy/Dockerfile
-	@$(RUN) -m mypy --no-error-summary services libs deploy tests protos/generate.py protos/python/teppan/client
+	@$(RUN) -m mypy --no-error-summary services libs deploy tests docs/generate.py protos/generate.py protos/python/teppan/client
 
 format: .venv/ready ## format and mend what ruff can mend
 	@$(RUN) -m ruff check --quiet --fix . ; $(RUN) -m ruff format --quiet .
 
 proto: .venv/ready ## make the stubs in protos/python from the protos
 	@$(RUN) protos/generate.py
+
+docs: .venv/ready ## make what docs/ say of the contract anew: the picture and the table of references
+	@$(RUN) docs/generate.py
 
 proto-check: .venv/ready ## fail where the stubs are not those of the protos, or the contract breaks a promise
 	@$(RUN) protos/generate.py --check
