@@ -18,11 +18,11 @@ export PYTHONPATH = services:libs:protos/python:deploy
 export PYTHONTZPATH =
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-long lint format proto docs proto-check baseline lock up run status token logs psql events \
-	events-replay events-drop down clean certs compose-up compose-down test-compose
+.PHONY: help demo test test-unit test-long lint format proto docs proto-check baseline lock bench-references up run status token \
+	logs psql events events-replay events-drop down clean certs compose-up compose-down test-compose
 
 help: ## list the commands
-	@grep -hE '^[a-z-]+:.*##' Makefile | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' Makefile | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
 
 demo: .venv/ready ## show it all: a fresh stack, 10,000 bookings, one followed aloud, a stream resumed (PG=16 too)
 	@$(RUN) -m demo
@@ -62,6 +62,9 @@ lock: .venv/ready ## resolve requirements/*.in into hashed locks
 	@$(RUN) -m pip install --quiet uv
 	@for name in runtime dev; do $(RUN) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --custom-compile-command 'make lock' requirements/$$name.in -o requirements/$$name.lock || exit; done
+
+bench-references: .venv/ready ## what references cost a create, beside the limits: three minutes (PG=16 too)
+	@$(RUN) -m tests.bench.references
 
 up: .venv/ready ## start the stack in the background and say how to call it (PORTS='bookings=6052')
 	@$(RUN) -m local up --ports '$(PORTS)'

@@ -2,16 +2,13 @@
 
 import asyncio
 import os
-import shutil
-import tempfile
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
 from local.database import Server
-from local.postgres import Postgres, data_folder, private_folder
+from local.postgres import throwaway
 
 pytest_plugins = ("tests.deployed",)
 
@@ -30,15 +27,8 @@ def server(pg: str) -> Iterator[Server]:
     if url := os.environ.get("TEPPAN_DATABASE_URL"):
         yield Server(admin_url=url)
         return
-    folder, run = Path(tempfile.mkdtemp(prefix="teppan-test-")), private_folder("teppan-")
-    postgres = Postgres(data=data_folder(folder / "data"), run=run, version=pg, durable=False)
-    child = postgres.start(folder / "postgres.log")
-    try:
+    with throwaway(pg) as postgres:
         yield Server(admin_url=postgres.url())
-    finally:
-        postgres.stop(child)
-        for each in (postgres.data, run, folder):
-            shutil.rmtree(each, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

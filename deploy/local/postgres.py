@@ -13,7 +13,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -190,3 +191,17 @@ class Postgres:
             return {"cwd": self.run}
         user = pwd.getpwnam(UNPRIVILEGED)
         return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": [], "cwd": self.run}
+
+
+@contextmanager
+def throwaway(version: str) -> Iterator[Postgres]:
+    """A running server for tests and benches, on this machine: it does not wait for disks, and nothing of it stays."""
+    folder, run = Path(tempfile.mkdtemp(prefix="teppan-test-")), private_folder("teppan-")
+    postgres = Postgres(data=data_folder(folder / "data"), run=run, version=version, durable=False)
+    child = postgres.start(folder / "postgres.log")
+    try:
+        yield postgres
+    finally:
+        postgres.stop(child)
+        for each in (postgres.data, run, folder):
+            shutil.rmtree(each, ignore_errors=True)
