@@ -19,7 +19,7 @@ export PYTHONTZPATH =
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-unit test-long lint format proto docs proto-check baseline lock bench-references up run status token \
-	logs psql events events-replay events-drop down clean certs compose-up compose-down test-compose
+	logs psql events events-replay events-drop sagas down clean certs compose-up compose-down test-compose
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' Makefile | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -92,6 +92,9 @@ events-replay: .venv/ready ## apply one, and what waits behind it, once its hand
 
 events-drop: .venv/ready ## give one up for good, and apply what waits behind it (S=payments ID=... REASON='...')
 	@$(RUN) -m local events-drop --service '$(S)' --id "$$ID" --reason "$$REASON"
+
+sagas: .venv/ready ## list what was begun across services and has not ended (S=payments; of all services without)
+	@$(RUN) -m local sagas --service '$(S)'
 
 down: .venv/ready ## stop the stack; data stay
 	@$(RUN) -m local down

@@ -1,4 +1,4 @@
-"""The command line that every service has: serve, and migrate; and where it follows feeds, what to do about parked events."""
+"""The command line that every service has: serve, migrate, sagas; and where it follows feeds, what to do about parked events."""
 
 import argparse
 import asyncio
@@ -14,13 +14,13 @@ from uuid import UUID
 import uvloop
 
 from dbcommon import migrate
-from dbcommon.replay import Advanced, Parked
+from dbcommon.replay import Advanced
 from dbcommon.schema import Schema
 from dbcommon.tenancy import Unsafe
 from faults import Fault
 from rpccommon.server import CannotListen, until_signalled
 from rpccommon.telemetry import logging_to
-from service import Serving, Unready, parking, serving
+from service import Serving, Unready, beside, parked_of, sagas_of, serving
 from settings import Reader, SettingsWrong
 from tls import TlsWrong
 
@@ -35,6 +35,7 @@ SIGNALLED = 128
 
 Command = Callable[[argparse.Namespace, Mapping[str, str]], int]
 Build = Callable[[Mapping[str, str]], Serving]
+Work = Callable[[Serving, argparse.Namespace], Awaitable[int]]
 
 
 def main(
@@ -48,6 +49,8 @@ def main(
     upgrade = commands.add_parser("migrate", help="bring the schema to its newest revision, as its owner")
     upgrade.set_defaults(run=lambda _, environ: _migrate(schema, migrations, environ))
     parser.set_defaults(run=lambda _, environ: uvloop.run(_serve(build, environ)), log=sys.stdout)
+    unfinished = commands.add_parser("sagas", help="what was begun and has not ended, the oldest first: a JSON object a line")
+    unfinished.set_defaults(run=_on(build, _sagas), log=sys.stderr)
     if "parked_events" in schema.access:
         _add_events(commands, build)
     if more is not None:
@@ -95,28 +98,47 @@ def _add_events(commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
     drop.add_argument("--reason", required=True, type=_something, help="kept in the journal: no private data")
     drop.add_argument("--by", type=_something, help="who decided it; the user of this process by default")
     for parser, work in ((listed, _list), (replay, _replay), (drop, _drop)):
-        parser.set_defaults(
-            run=lambda chosen, environ, work=work: asyncio.run(_on_parked(build, work, chosen, environ)), log=sys.stderr
-        )
+        parser.set_defaults(run=_on(build, work), log=sys.stderr)
 
 
-async def _on_parked(
+def _on(build: Build, work: Work) -> Command:
+    """A command that works beside the processes that serve."""
+    return lambda chosen, environ: asyncio.run(_beside(build, work, chosen, environ))
+
+
+async def _beside(
     build: Build,
-    work: Callable[[Parked, argparse.Namespace], Awaitable[int]],
+    work: Work,
     chosen: argparse.Namespace,
     environ: Mapping[str, str],
 ) -> int:
     try:
-        async with parking(build(environ)) as parked:
+        async with beside(build(environ)) as wanted:
             chosen.user = environ.get("USER") or f"uid {os.getuid()}"
-            return await work(parked, chosen)
+            return await work(wanted, chosen)
     except (Fault, Unready) as refusal:
         print(refusal, file=sys.stderr)  # noqa: T201  # for the operator, not for the log
         return REFUSED
 
 
-async def _list(parked: Parked, _: argparse.Namespace) -> int:
-    for head in await parked.heads():
+async def _sagas(wanted: Serving, _: argparse.Namespace) -> int:
+    sagas = sagas_of(wanted)
+    for row in await sagas.oldest():
+        told = {
+            "kind": row.kind,
+            "entity_id": str(row.entity_id),
+            "station_id": row.station_id and str(row.station_id),
+            "since": row.since.isoformat(),
+            "seconds": round(row.seconds, 1),
+            "unfinished": row.unfinished,
+            "waits_for": sagas.waits_for(row.kind),
+        }
+        print(json.dumps(told))  # noqa: T201  # the answer of the command
+    return 0
+
+
+async def _list(wanted: Serving, _: argparse.Namespace) -> int:
+    for head in await parked_of(wanted).heads():
         row = head._mapping  # noqa: SLF001  # SQLAlchemy's public name for it
         shown: dict[str, Any] = {name: row[name] if isinstance(row[name], int | None) else str(row[name]) for name in SHOWN}
         shown |= {name: row[name] and row[name].isoformat() for name in TIMES}
@@ -124,16 +146,19 @@ async def _list(parked: Parked, _: argparse.Namespace) -> int:
     return 0
 
 
-async def _replay(parked: Parked, chosen: argparse.Namespace) -> int:
+async def _replay(wanted: Serving, chosen: argparse.Namespace) -> int:
+    parked = parked_of(wanted)
     if not chosen.all:
         return _said(chosen.event_id, await parked.replay(chosen.event_id), "applied")
     done = [(head.event_id, await parked.replay(head.event_id)) for head in await parked.heads()]
     return max([_said(id, advanced, "applied") for id, advanced in done if advanced], default=0)
 
 
-async def _drop(parked: Parked, chosen: argparse.Namespace) -> int:
+async def _drop(wanted: Serving, chosen: argparse.Namespace) -> int:
     by = chosen.by or chosen.user
-    return _said(chosen.event_id, await parked.drop(chosen.event_id, by=by, reason=chosen.reason), "dropped; behind it applied")
+    return _said(
+        chosen.event_id, await parked_of(wanted).drop(chosen.event_id, by=by, reason=chosen.reason), "dropped; behind it applied"
+    )
 
 
 def _said(event_id: UUID, advanced: Advanced | None, what: str) -> int:

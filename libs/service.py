@@ -27,6 +27,7 @@ from dbcommon.feed import Feed
 from dbcommon.inbox import Freshness, Inbox
 from dbcommon.relay import Relay
 from dbcommon.replay import Parked
+from dbcommon.sagas import Kind, Sagas
 from dbcommon.schema import Schema
 from dbcommon.tenancy import refuse_unsafe
 from faults import DatabaseUnavailable
@@ -41,6 +42,7 @@ from rpccommon.keys import FetchedKeys, FixedKeys, Keys
 from rpccommon.parked import ParkedEvents
 from rpccommon.policies import policies
 from rpccommon.references import ReferencesServicer, ReferentSource
+from rpccommon.sagas import UnfinishedSagas
 from rpccommon.server import Server, run_workers
 from rpccommon.telemetry import Telemetry
 from settings import Settings
@@ -154,6 +156,10 @@ class Serving:
     register: Sequence[Callable[[grpc.aio.Server], None]]
     peers: Sequence[Peer] = ()
     following: Sequence[Following] = ()
+    elected: Sequence[Worker] = ()
+    """Endless work of the elected process, beside relay and consumers."""
+    sagas: Sequence[Kind] = ()
+    """What may be unfinished here, for metrics and `make sagas`."""
     fresh: Callable[[], None] | None = None
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
 
@@ -188,9 +194,14 @@ def parked_of(wanted: Serving) -> Parked:
     return Parked(wanted.parts.platform, wanted.parts.schema.service, handlers, events_pb2.Event.FromString)
 
 
+def sagas_of(wanted: Serving) -> Sagas:
+    """What is unfinished of the sagas that a service has a part in."""
+    return Sagas(wanted.parts.platform, wanted.sagas)
+
+
 @asynccontextmanager
-async def parking(wanted: Serving) -> AsyncIterator[Parked]:
-    """The same for a command, beside the processes that serve. Raises Unready."""
+async def beside(wanted: Serving) -> AsyncIterator[Serving]:
+    """For a command that looks at, or mends, what the processes that serve have in the database. Raises Unready."""
     parts = wanted.parts
     async with AsyncExitStack() as stack:
         stack.push_async_callback(parts.platform.close)
@@ -198,7 +209,7 @@ async def parking(wanted: Serving) -> AsyncIterator[Parked]:
             stack.push_async_callback(peer.close)
         if why := await migrate.unready(parts.platform, parts.schema.service, migrate.head(parts.migrations)):
             raise Unready(why)
-        yield parked_of(wanted)
+        yield wanted
 
 
 def _server(wanted: Serving, telemetry: Telemetry) -> Server:
@@ -245,6 +256,8 @@ def _workers(wanted: Serving) -> list[Worker]:
     ]  # fmt: skip
     relay = Relay(parts.platform, service, new_id).run
     everywhere: list[Worker] = [parts.feed.watch, RelayGauge(wanted.registry, parts.feed.complete_until).watch]
+    if wanted.sagas:
+        everywhere.append(UnfinishedSagas(wanted.registry, sagas_of(wanted).counts).watch)
     if wanted.following:
         show_followed(wanted.registry, [each.peer.name for each in wanted.following], parts.freshness.complete_until)
         parked = parked_of(wanted)
@@ -253,7 +266,7 @@ def _workers(wanted: Serving) -> list[Worker]:
         everywhere += [parts.freshness.watch, ParkedEvents(wanted.registry, followed, parked.counts).watch]
 
     async def elected() -> None:
-        await lead(parts.settings.platform_url, f"workers of {service}", lambda: run_workers(relay, *consumers))
+        await lead(parts.settings.platform_url, f"workers of {service}", lambda: run_workers(relay, *consumers, *wanted.elected))
 
     return [*everywhere, elected]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sqlalchemy.engine import make_url
 
-from local import admin, parked, stack
+from local import admin, parked, sagas, stack
 from local.database import ROOT, SERVICES
 from local.postgres import CannotStart, binaries, data_folder
 from local.stack import Stack, StackFails
@@ -37,6 +37,8 @@ def main(arguments: list[str], environ: dict[str, str]) -> int:
             added.add_argument("service", choices=SERVICES)
         if name.startswith("events"):
             added.add_argument("--service", default="", choices=("", *parked.FOLLOWERS))
+        if name == "sagas":
+            added.add_argument("--service", default="", choices=("", *SERVICES))
         if name in {"events-replay", "events-drop"}:
             added.add_argument("--id", default="", help="of the event; or, to replay, all")
         if name == "events-drop":
@@ -104,6 +106,11 @@ def events(chosen: argparse.Namespace) -> int:
     return parked.show(stack.load(FOLDER), chosen.service)
 
 
+def unfinished(chosen: argparse.Namespace) -> int:
+    """List what was begun across services and has not ended"""
+    return sagas.show(stack.load(FOLDER), chosen.service)
+
+
 def events_replay(chosen: argparse.Namespace) -> int:
     """Apply an event that was parked (or all of them), and what waits behind it"""
     return parked.replay(stack.load(FOLDER), chosen.service, chosen.id)
@@ -134,6 +141,7 @@ def clean(chosen: argparse.Namespace) -> int:
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "up": up, "run": run, "status": status, "token": token, "logs": logs, "psql": psql, "down": down, "clean": clean,
     "events": events, "events-replay": events_replay, "events-drop": events_drop,
+    "sagas": unfinished,
 }  # fmt: skip
 
 

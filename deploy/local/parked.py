@@ -24,7 +24,7 @@ def show(stack: Stack, service: str) -> int:
     ids = Column("event, and what it is of", no_wrap=True)  # IDs are to be copied: never folded, and all fits into 80 columns
     table, code = Table(ids, "what became of it", show_lines=True), 0
     for name in [service] if service else FOLLOWERS:
-        done = _run(stack, name, "list", captured=True)
+        done = command(stack, name, "events", "list", captured=True)
         code = code or done.returncode
         for line in done.stdout.splitlines():
             table.add_row(*_cells(name, json.loads(line)))
@@ -40,20 +40,27 @@ def replay(stack: Stack, service: str, id: str) -> int:
     """Applies one event, or all; the exit code. Raises StackFails."""
     if not service or not id:
         raise StackFails("say which: make events-replay S=payments ID=<event>, or ID=all")
-    return _run(stack, service, "replay", "--all" if id == "all" else id).returncode
+    return command(stack, service, "events", "replay", "--all" if id == "all" else id).returncode
 
 
 def drop(stack: Stack, service: str, id: str, reason: str) -> int:
     """Gives one event up; the exit code. Raises StackFails."""
     if not service or not id or not reason:
         raise StackFails("say which, and why: make events-drop S=payments ID=<event> REASON='...'")
-    return _run(stack, service, "drop", id, f"--reason={reason}").returncode
+    return command(stack, service, "events", "drop", id, f"--reason={reason}").returncode
 
 
-def _run(stack: Stack, service: str, *arguments: str, captured: bool = False) -> "subprocess.CompletedProcess[str]":
+def command(stack: Stack, service: str, *arguments: str, captured: bool = False) -> "subprocess.CompletedProcess[str]":
+    """Runs a command of a service, beside the process that serves."""
     environ = {"PYTHONPATH": PYTHONPATH, "USER": os.environ.get("USER", ""), **stack.environ(service)}
-    command = [sys.executable, "-m", service, "events", *arguments]
-    return subprocess.run(command, check=False, cwd=ROOT, env=environ, stdout=subprocess.PIPE if captured else None, text=True)
+    return subprocess.run(
+        [sys.executable, "-m", service, *arguments],
+        check=False,
+        cwd=ROOT,
+        env=environ,
+        stdout=subprocess.PIPE if captured else None,
+        text=True,
+    )
 
 
 def _cells(service: str, event: dict[str, Any]) -> tuple[str, str]:
