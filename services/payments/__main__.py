@@ -1,4 +1,4 @@
-"""`python -m payments` serves; `migrate` brings the schema to its newest revision; `events` is about those that were parked."""
+"""`python -m payments` serves; `migrate` brings the schema to its newest revision; `events` and `sagas` say what waits."""
 
 import os
 import sys
@@ -13,8 +13,9 @@ from ids import new_id
 from payments import config as configuration
 from payments.config import Config
 from payments.rpc import PaymentsServicer
+from payments.store import SAGAS
 from payments.tables import SCHEMA, booking_accounts, known_stations, requests_
-from payments.usecases import Payments, Referents
+from payments.usecases import Accounts, Payments, Referents
 from payments.wire import heard
 from payments.wire.payments import account_event_to_pb, payment_event_to_pb
 from rpccommon.references import Checker
@@ -31,7 +32,10 @@ def build(config: Config) -> Serving:
     bookings = parts.peer("bookings")
 
     stations = KnownRows(parts.platform, known_stations, owner="identity", type="identity.Station", facts=heard.no_facts)
-    accounts = KnownRows(parts.platform, booking_accounts, owner="bookings", type="bookings.Booking", facts=heard.booking_facts)
+    accounts = KnownRows(
+        parts.platform, booking_accounts, owner="bookings", type="bookings.Booking", facts=heard.booking_facts,
+        closed=Accounts(encode=account_event_to_pb, new_id=new_id).closed,
+    )  # fmt: skip
     references = References(
         {known.type: known for known in (stations, accounts)},
         {"identity": Checker(identity, now), "bookings": Checker(bookings, now)},
@@ -62,6 +66,7 @@ def build(config: Config) -> Serving:
             Following(peer=identity, types=[stations.type], handlers={stations.type: stations.apply}, settle=[stations.close]),
             Following(peer=bookings, types=[accounts.type], handlers={accounts.type: accounts.apply}, settle=[accounts.close]),
         ],
+        sagas=SAGAS,
         fresh=lambda: parts.freshness.require("identity"),
     )
 

@@ -10,6 +10,9 @@ from uuid import UUID
 
 from faults import FailedPrecondition, InvalidArgument, NotFound
 
+_ALL_BASIS_POINTS = 10_000
+_HALF_UNIT = _ALL_BASIS_POINTS // 2
+
 
 class Kind(IntEnum):
     """As teppan.payments.v1.PaymentKind numbers them."""
@@ -85,7 +88,7 @@ class Payment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """What a booking costs, as bookings last said, and what was paid for it. `version` counts changes of the money."""
+    """What a booking costs, as bookings last said, and what was paid for it. `version` counts what is announced of the account."""
 
     booking_id: UUID
     station_id: UUID
@@ -96,11 +99,21 @@ class Account:
     refunded_minor: int
     gratuity_minor: int
     version: int
+    refund_basis_points: int | None = None
+    """The share of what was captured that is given back; None while the booking has not ended."""
+    closed_at: tuple[UUID, int] | None = None
+    """Epoch and version of the booking's event that closed it; None while money may be taken, or is about to be refused."""
 
     @property
     def owed_minor(self) -> int:
         """What may still be taken; 0 where the total was lowered below what is paid, too."""
         return max(0, self.total_minor - self.captured_minor + self.refunded_minor)
+
+    @property
+    def refund_due_minor(self) -> int:
+        """What is to be given back: a target, less what was given. Half a unit is rounded up. A trigger keeps it in the database."""
+        target = (self.captured_minor * (self.refund_basis_points or 0) + _HALF_UNIT) // _ALL_BASIS_POINTS
+        return max(0, target - self.refunded_minor)
 
 
 def receive(account: Account, wanted: NewPayment) -> Account:
@@ -113,6 +126,11 @@ def receive(account: Account, wanted: NewPayment) -> Account:
     if wanted.amount_minor > account.owed_minor:
         raise overpaid(account)
     return replace(account, captured_minor=account.captured_minor + wanted.amount_minor, version=account.version + 1)
+
+
+def close(account: Account) -> Account:
+    """The account, to be announced as closed: what it has now is all that was taken for the booking."""
+    return replace(account, version=account.version + 1)
 
 
 def overpaid(account: Account) -> Overpaid:

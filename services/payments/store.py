@@ -11,6 +11,8 @@ from dbcommon.constraints import refusing
 from dbcommon.database import Transaction
 from dbcommon.feed import Event
 from dbcommon.keyset import Key, Keyset
+from dbcommon.references import Known
+from dbcommon.sagas import Kind as SagaKind
 from faults import FeedStale
 from payments.domain import Account, Kind, Method, Payment, PaymentNotFound, State, overpaid
 from payments.tables import booking_accounts, outbox, payments
@@ -20,11 +22,16 @@ async def lock_account(tx: Transaction, station_id: UUID, booking_id: UUID) -> A
     """The account, locked until the transaction ends. Raises FeedStale where its known row is not there (any more)."""
     columns = booking_accounts.c
     where = (columns.station_id == station_id, columns.booking_id == booking_id)
-    statement = select(*(columns[name] for name in _FACTS), columns.money_version).where(*where).with_for_update(key_share=True)
-    row = (await tx.execute(statement)).mappings().first()
+    row = (await tx.execute(select(booking_accounts).where(*where).with_for_update(key_share=True))).mappings().first()
     if row is None:
         raise FeedStale("the booking has to be checked again", feed="bookings")
-    return Account(**{name: row[name] for name in _FACTS}, version=row["money_version"])
+    return _account(row)
+
+
+async def account(tx: Transaction, booking_id: UUID) -> Account:
+    """An account of any station, for who has locked it."""
+    found = await tx.execute(select(booking_accounts).where(booking_accounts.c.booking_id == booking_id))
+    return _account(found.mappings().one())
 
 
 async def save_account(tx: Transaction, before: Account, after: Account) -> None:
@@ -91,15 +98,32 @@ def keyset(query: ListQuery) -> Keyset:
     )
 
 
+SAGAS = (
+    SagaKind(
+        name="refund_due",
+        waits_for="people, who give cash back by hand: it is due, not stuck",
+        unfinished="SELECT booking_id AS entity_id, station_id, refund_due_time AS since FROM payments.booking_accounts WHERE refund_due_minor > 0",
+    ),
+)
+"""What was begun and has not ended, for the metrics and `make sagas`."""
+
 _FACTS = (
     "booking_id", "station_id", "customer_id", "currency_code", "total_minor", "captured_minor", "refunded_minor",
-    "gratuity_minor",
+    "gratuity_minor", "refund_basis_points",
 )  # fmt: skip
 _SAME = (
     "station_id", "booking_id", "customer_id", "amount_minor", "currency_code", "created_by", "created_by_name", "version",
     "create_time", "update_time",
 )  # fmt: skip
 """Columns and fields of one name and one type."""
+
+
+def _account(row: Any) -> Account:
+    return Account(
+        **{name: row[name] for name in _FACTS},
+        version=row["money_version"],
+        closed_at=(row["epoch"], row["version"]) if row["state"] == Known.CLOSED else None,
+    )
 
 
 def _payment(row: Any) -> Payment:

@@ -49,9 +49,12 @@ booking_accounts = references.known_table(
     _counted("refunded_minor"),
     _counted("gratuity_minor"),
     _counted("money_version"),
+    _counted("refund_due_minor"),
+    Column("refund_due_time", DateTime(timezone=True)),
     CheckConstraint("refunded_minor BETWEEN 0 AND captured_minor", name="refunded_minor"),
     CheckConstraint("gratuity_minor >= 0", name="gratuity_minor"),
     UniqueConstraint("station_id", "booking_id"),
+    Index("booking_accounts_refund_due_idx", "refund_due_time", postgresql_where=text("refund_due_minor > 0")),
     key="booking_id",
 )
 
@@ -95,6 +98,18 @@ BEGIN
   RETURN NEW;
 END $$"""
 
+# As `Account.refund_due_minor` of the domain. A trigger, because no transaction may change what it is computed from and forget it;
+# no generated column, because that could not take a new term in without a rewrite of the table.
+_REFUND_DUE = """CREATE FUNCTION payments.accounts_refund_due() RETURNS trigger LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  target bigint := (NEW.captured_minor * coalesce(NEW.refund_basis_points, 0) + 5000) / 10000;
+BEGIN
+  NEW.refund_due_minor := greatest(0, target - NEW.refunded_minor);
+  NEW.refund_due_time := CASE WHEN NEW.refund_due_minor = 0 THEN NULL ELSE coalesce(NEW.refund_due_time, now()) END;
+  RETURN NEW;
+END $$"""
+
 SCHEMA = Schema(
     service="payments",
     metadata=metadata,
@@ -120,5 +135,8 @@ SCHEMA = Schema(
         _OWED,
         "REVOKE ALL ON FUNCTION payments.accounts_owed() FROM PUBLIC",
         "CREATE TRIGGER accounts_owed BEFORE INSERT OR UPDATE ON payments.booking_accounts FOR EACH ROW EXECUTE FUNCTION payments.accounts_owed()",
+        _REFUND_DUE,
+        "REVOKE ALL ON FUNCTION payments.accounts_refund_due() FROM PUBLIC",
+        "CREATE TRIGGER accounts_refund_due BEFORE INSERT OR UPDATE ON payments.booking_accounts FOR EACH ROW EXECUTE FUNCTION payments.accounts_refund_due()",
     ],
 )

@@ -13,7 +13,7 @@ from dbcommon.references import ABSENT, Found, References, Wanted
 from dbcommon.requests import Requests
 from pages import Page
 from payments import store
-from payments.domain import Account, NewPayment, Payment, receive, record
+from payments.domain import Account, NewPayment, Payment, close, receive, record
 from payments.store import ListQuery
 
 
@@ -59,8 +59,8 @@ class Payments:
         )  # fmt: skip
         await store.insert_payment(tx, payment)
         await store.save_account(tx, before, after)
-        await self._announce(tx, "payments.Payment", payment_id, payment, self.encode_payment(payment))
-        await self._announce(tx, "payments.Account", wanted.booking_id, after, self.encode_account(after))
+        await _announce(tx, self.new_id(), "payments.Payment", payment_id, payment, self.encode_payment(payment))
+        await _announce(tx, self.new_id(), "payments.Account", wanted.booking_id, after, self.encode_account(after))
         return payment
 
     async def get(self, station_id: UUID, payment_id: UUID) -> Payment:
@@ -72,16 +72,32 @@ class Payments:
         """The pages of a list; no connection is held while one is being sent."""
         return pages(self.app, store.keyset(query))
 
-    async def _announce(self, tx: Transaction, type: str, entity_id: UUID, entity: Payment | Account, payload: bytes) -> None:
-        event = Event(
-            event_id=self.new_id(),
-            type=type,
-            entity_id=entity_id,
-            tenant=entity.station_id,
-            version=entity.version,
-            payload=payload,
-        )
-        await store.announce(tx, event)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accounts:
+    """What payments says of accounts without being asked. `encode` makes the payload of an event."""
+
+    encode: Callable[[Account], bytes]
+    new_id: Callable[[], UUID]
+
+    async def closed(self, tx: Transaction, booking_id: UUID) -> None:
+        """Reports an account in the transaction that closes it: no payment is under way any more, so what it has is final.
+
+        Also where nothing was ever paid: bookings concludes nothing from silence.
+        """
+        before = await store.account(tx, booking_id)
+        after = close(before)
+        await store.save_account(tx, before, after)
+        await _announce(tx, self.new_id(), "payments.Account", booking_id, after, self.encode(after))
+
+
+async def _announce(
+    tx: Transaction, event_id: UUID, type: str, entity_id: UUID, entity: Payment | Account, payload: bytes
+) -> None:  # fmt: skip
+    event = Event(
+        event_id=event_id, type=type, entity_id=entity_id, tenant=entity.station_id, version=entity.version, payload=payload
+    )  # fmt: skip
+    await store.announce(tx, event)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from decimal import ROUND_HALF_UP, Decimal
 from uuid import UUID
 
 import pytest
@@ -110,3 +111,16 @@ def test_cash_is_captured_at_once_for_the_bookings_customer() -> None:
     assert (payment.state, payment.customer_id, payment.version) == (State.CAPTURED, CUSTOMER, 1)
     assert (payment.payment_id, payment.created_by, payment.created_by_name) == (PAYMENT, USER, "Ann")
     assert payment.create_time == payment.update_time == NOW
+
+
+@given(
+    captured_minor=st.integers(0, 10**11), refunded=st.integers(0, 10_000), share=st.none() | st.integers(0, 10_000),
+)  # fmt: skip
+def test_what_is_due_is_the_share_of_what_was_captured_less_what_was_given_back(
+    captured_minor: int, refunded: int, share: int | None
+) -> None:
+    before = account(captured_minor=captured_minor, refunded_minor=captured_minor * refunded // 10_000)
+    due = replace(before, refund_basis_points=share).refund_due_minor
+    assert 0 <= due <= captured_minor - before.refunded_minor
+    exact = Decimal(captured_minor) * (share or 0) / 10_000
+    assert due == max(0, int(exact.quantize(Decimal(1), ROUND_HALF_UP)) - before.refunded_minor)

@@ -1,5 +1,6 @@
 """Payments on the wire, and what payments reads of other services."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -113,7 +114,7 @@ def test_a_listed_payment_is_the_payment() -> None:
     assert not message.next_page_token
 
 
-def test_an_accounts_event_says_what_was_paid() -> None:
+def test_an_accounts_event_says_what_was_paid_what_is_due_and_by_what_it_was_closed() -> None:
     account = Account(
         booking_id=BOOKING, station_id=STATION, customer_id=CUSTOMER, currency_code="EUR", total_minor=5, captured_minor=4,
         refunded_minor=3, gratuity_minor=2, version=1,
@@ -124,6 +125,10 @@ def test_an_accounts_event_says_what_was_paid() -> None:
         booking_id=str(BOOKING), station_id=str(STATION), currency_code="EUR", total_minor=5, captured_minor=4,
         refunded_minor=3, gratuity_minor=2,
     )  # fmt: skip
+    cancelled = replace(account, captured_minor=10_000, refund_basis_points=5_000, closed_at=(STATION, 7))
+    assert AnyMessage.FromString(account_event_to_pb(cancelled)).Unpack(message)
+    assert (message.refund_due_minor, message.closed) == (4_997, True)
+    assert (message.booking_epoch, message.booking_version) == (str(STATION), 7)
 
 
 def test_a_page_token_leads_on_and_only_within_its_own_list() -> None:
@@ -154,13 +159,14 @@ def test_a_page_of_more_than_a_mebibyte_becomes_messages_that_lead_on() -> None:
     assert not messages[-1].next_page_token
 
 
-def test_of_a_booking_its_facts_are_kept_and_the_share_to_refund_once_it_is_cancelled() -> None:
+@pytest.mark.parametrize("ended", [bookings_pb2.BOOKING_STATE_CANCELLED, bookings_pb2.BOOKING_STATE_EXPIRED])
+def test_of_a_booking_its_facts_are_kept_and_the_share_to_refund_once_it_has_ended(ended: Any) -> None:
     booking = bookings_pb2.Booking(
         booking_id=str(BOOKING), station_id=str(STATION), customer_id=str(CUSTOMER), currency_code="EUR", total_minor=55_000
     )
     facts = {"station_id": STATION, "customer_id": CUSTOMER, "currency_code": "EUR", "total_minor": 55_000}
     assert heard.booking_facts(packed(booking)) == {**facts, "refund_basis_points": None}
-    booking.cancel_time.FromDatetime(NOW)
+    booking.state = ended
     assert heard.booking_facts(packed(booking)) == {**facts, "refund_basis_points": 0}
     booking.refund_basis_points = 5_000
     assert heard.booking_facts(packed(booking)) == {**facts, "refund_basis_points": 5_000}

@@ -35,17 +35,20 @@ def payment_event_to_pb(payment: Payment) -> bytes:
 
 def account_event_to_pb(account: Account) -> bytes:
     """The payload of an account's events."""
-    return packed(
-        pb.Account(
-            booking_id=str(account.booking_id),
-            station_id=str(account.station_id),
-            currency_code=account.currency_code,
-            total_minor=account.total_minor,
-            captured_minor=account.captured_minor,
-            refunded_minor=account.refunded_minor,
-            gratuity_minor=account.gratuity_minor,
-        )
+    message = pb.Account(
+        booking_id=str(account.booking_id),
+        station_id=str(account.station_id),
+        currency_code=account.currency_code,
+        total_minor=account.total_minor,
+        captured_minor=account.captured_minor,
+        refunded_minor=account.refunded_minor,
+        gratuity_minor=account.gratuity_minor,
+        refund_due_minor=account.refund_due_minor,
     )
+    if account.closed_at is not None:
+        epoch, version = account.closed_at
+        message.closed, message.booking_epoch, message.booking_version = True, str(epoch), version
+    return packed(message)
 
 
 _SAME = (

@@ -200,7 +200,7 @@ class Booking(_message.Message):
     """Their name at that time."""
     cancelled_by: Global___CancelledBy.ValueType
     refund_basis_points: _builtins.int
-    """The share of what was captured that is refunded, where cancelled: 10,000 is all."""
+    """The share of what was captured that is refunded, where cancelled or expired: 10,000 is all."""
     etag: _builtins.str
     @_builtins.property
     def slot_date(self) -> _date_pb2.Date: ...

@@ -62,7 +62,8 @@ class BookingsServiceServicer(object):
     """
 
     def CreateBooking(self, request, context):
-        """Takes a place in a slot for a customer; the booking waits (PENDING) for its deposit.
+        """Takes a place in a slot for a customer; the booking waits (PENDING) for its deposit. Past the deadline it is EXPIRING:
+        it keeps its place and takes no payment, until payments has said what was paid; then it is CONFIRMED or EXPIRED.
         FAILED_PRECONDITION SLOT_FULL, SLOT_NOT_OFFERED, LEAD_TIME, TOO_FAR_AHEAD, REFERENCE_CLOSED; NOT_FOUND
         CUSTOMER_NOT_FOUND, REFERENCE_NOT_FOUND; UNAVAILABLE PEER_UNAVAILABLE, FEED_STALE.
         """

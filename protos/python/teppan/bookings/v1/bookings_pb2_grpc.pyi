@@ -34,7 +34,8 @@ class BookingsServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> BookingsServiceAsyncStub: ...
     CreateBooking: _grpc.UnaryUnaryMultiCallable[_bookings_pb2.CreateBookingRequest, _bookings_pb2.CreateBookingResponse]
-    """Takes a place in a slot for a customer; the booking waits (PENDING) for its deposit.
+    """Takes a place in a slot for a customer; the booking waits (PENDING) for its deposit. Past the deadline it is EXPIRING:
+    it keeps its place and takes no payment, until payments has said what was paid; then it is CONFIRMED or EXPIRED.
     FAILED_PRECONDITION SLOT_FULL, SLOT_NOT_OFFERED, LEAD_TIME, TOO_FAR_AHEAD, REFERENCE_CLOSED; NOT_FOUND
     CUSTOMER_NOT_FOUND, REFERENCE_NOT_FOUND; UNAVAILABLE PEER_UNAVAILABLE, FEED_STALE.
     """
@@ -58,7 +59,8 @@ class BookingsServiceAsyncStub(BookingsServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateBooking: _aio.UnaryUnaryMultiCallable[_bookings_pb2.CreateBookingRequest, _bookings_pb2.CreateBookingResponse]  # type: ignore[assignment]
-    """Takes a place in a slot for a customer; the booking waits (PENDING) for its deposit.
+    """Takes a place in a slot for a customer; the booking waits (PENDING) for its deposit. Past the deadline it is EXPIRING:
+    it keeps its place and takes no payment, until payments has said what was paid; then it is CONFIRMED or EXPIRED.
     FAILED_PRECONDITION SLOT_FULL, SLOT_NOT_OFFERED, LEAD_TIME, TOO_FAR_AHEAD, REFERENCE_CLOSED; NOT_FOUND
     CUSTOMER_NOT_FOUND, REFERENCE_NOT_FOUND; UNAVAILABLE PEER_UNAVAILABLE, FEED_STALE.
     """
@@ -85,7 +87,8 @@ class BookingsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _bookings_pb2.CreateBookingRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_bookings_pb2.CreateBookingResponse, _abc.Awaitable[_bookings_pb2.CreateBookingResponse]]:
-        """Takes a place in a slot for a customer; the booking waits (PENDING) for its deposit.
+        """Takes a place in a slot for a customer; the booking waits (PENDING) for its deposit. Past the deadline it is EXPIRING:
+        it keeps its place and takes no payment, until payments has said what was paid; then it is CONFIRMED or EXPIRED.
         FAILED_PRECONDITION SLOT_FULL, SLOT_NOT_OFFERED, LEAD_TIME, TOO_FAR_AHEAD, REFERENCE_CLOSED; NOT_FOUND
         CUSTOMER_NOT_FOUND, REFERENCE_NOT_FOUND; UNAVAILABLE PEER_UNAVAILABLE, FEED_STALE.
         """

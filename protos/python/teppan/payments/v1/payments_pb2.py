@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from teppan.common.v1 import options_pb2 as teppan_dot_common_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!teppan/payments/v1/payments.proto\x12\x12teppan.payments.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1eteppan/common/v1/options.proto\"\x99\x04\n\x07Payment\x12\x12\n\npayment_id\x18\x01 \x01(\t\x12\x41\n\nstation_id\x18\x02 \x01(\tB-\xd2\xf3\x18)\n\x10identity.Station\x10\x01\x1a\x13payments.station_id\x12\x41\n\nbooking_id\x18\x03 \x01(\tB-\xd2\xf3\x18)\n\x10\x62ookings.Booking\x10\x01\x1a\x13payments.booking_id\x12\x44\n\x0b\x63ustomer_id\x18\x04 \x01(\tB/\xd2\xf3\x18+\n\x11\x62ookings.Customer\x10\x04\x1a\x14payments.customer_id\x12-\n\x04kind\x18\x05 \x01(\x0e\x32\x1f.teppan.payments.v1.PaymentKind\x12\x31\n\x06method\x18\x06 \x01(\x0e\x32!.teppan.payments.v1.PaymentMethod\x12/\n\x05state\x18\x07 \x01(\x0e\x32 .teppan.payments.v1.PaymentState\x12\x14\n\x0c\x61mount_minor\x18\x08 \x01(\x03\x12\x15\n\rcurrency_code\x18\t \x01(\t\x12\x0c\n\x04\x65tag\x18\n \x01(\t\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xa5\x01\n\x07\x41\x63\x63ount\x12\x12\n\nbooking_id\x18\x01 \x01(\t\x12\x12\n\nstation_id\x18\x02 \x01(\t\x12\x15\n\rcurrency_code\x18\x03 \x01(\t\x12\x13\n\x0btotal_minor\x18\x04 \x01(\x03\x12\x16\n\x0e\x63\x61ptured_minor\x18\x05 \x01(\x03\x12\x16\n\x0erefunded_minor\x18\x06 \x01(\x03\x12\x16\n\x0egratuity_minor\x18\x07 \x01(\x03\"\xba\x02\n\x14\x43reatePaymentRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1c\n\nstation_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1c\n\nbooking_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x39\n\x04kind\x18\x04 \x01(\x0e\x32\x1f.teppan.payments.v1.PaymentKindB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12=\n\x06method\x18\x05 \x01(\x0e\x32!.teppan.payments.v1.PaymentMethodB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12$\n\x0c\x61mount_minor\x18\x06 \x01(\x03\x42\x0e\xbaH\x0b\"\t\x18\x80\xd0\xdb\xc3\xf4\x02(\x01\x12(\n\rcurrency_code\x18\x07 \x01(\tB\x11\xbaH\x0er\x0c\x32\n^[A-Z]{3}$\"E\n\x15\x43reatePaymentResponse\x12,\n\x07payment\x18\x01 \x01(\x0b\x32\x1b.teppan.payments.v1.Payment\"O\n\x11GetPaymentRequest\x12\x1c\n\nstation_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1c\n\npayment_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"B\n\x12GetPaymentResponse\x12,\n\x07payment\x18\x01 \x01(\x0b\x32\x1b.teppan.payments.v1.Payment\"\xab\x01\n\x13ListPaymentsRequest\x12\x1c\n\nstation_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1f\n\nbooking_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x1a\n\tpage_size\x18\x03 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1b\n\npage_limit\x18\x04 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\"^\n\x14ListPaymentsResponse\x12-\n\x08payments\x18\x01 \x03(\x0b\x32\x1b.teppan.payments.v1.Payment\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*\x91\x01\n\x0bPaymentKind\x12\x1c\n\x18PAYMENT_KIND_UNSPECIFIED\x10\x00\x12\x18\n\x14PAYMENT_KIND_DEPOSIT\x10\x01\x12\x18\n\x14PAYMENT_KIND_BALANCE\x10\x02\x12\x15\n\x11PAYMENT_KIND_FULL\x10\x03\x12\x19\n\x15PAYMENT_KIND_GRATUITY\x10\x04*H\n\rPaymentMethod\x12\x1e\n\x1aPAYMENT_METHOD_UNSPECIFIED\x10\x00\x12\x17\n\x13PAYMENT_METHOD_CASH\x10\x01*I\n\x0cPaymentState\x12\x1d\n\x19PAYMENT_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16PAYMENT_STATE_CAPTURED\x10\x01\x32\x94\x03\n\x0fPaymentsService\x12\x85\x01\n\rCreatePayment\x12(.teppan.payments.v1.CreatePaymentRequest\x1a).teppan.payments.v1.CreatePaymentResponse\"\x1f\xca\xf3\x18\x1b\x08\x03\x10\x02\x18\x02\"\x02\x08\n*\x0fpayments.create\x12y\n\nGetPayment\x12%.teppan.payments.v1.GetPaymentRequest\x1a&.teppan.payments.v1.GetPaymentResponse\"\x1c\xca\xf3\x18\x18\x08\x03\x10\x01\x18\x01\"\x02\x08\x05*\x0cpayments.get\x12~\n\x0cListPayments\x12\'.teppan.payments.v1.ListPaymentsRequest\x1a(.teppan.payments.v1.ListPaymentsResponse\"\x19\xca\xf3\x18\x15\x08\x03\x10\x01\x18\x01*\rpayments.list0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!teppan/payments/v1/payments.proto\x12\x12teppan.payments.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1eteppan/common/v1/options.proto\"\x99\x04\n\x07Payment\x12\x12\n\npayment_id\x18\x01 \x01(\t\x12\x41\n\nstation_id\x18\x02 \x01(\tB-\xd2\xf3\x18)\n\x10identity.Station\x10\x01\x1a\x13payments.station_id\x12\x41\n\nbooking_id\x18\x03 \x01(\tB-\xd2\xf3\x18)\n\x10\x62ookings.Booking\x10\x01\x1a\x13payments.booking_id\x12\x44\n\x0b\x63ustomer_id\x18\x04 \x01(\tB/\xd2\xf3\x18+\n\x11\x62ookings.Customer\x10\x04\x1a\x14payments.customer_id\x12-\n\x04kind\x18\x05 \x01(\x0e\x32\x1f.teppan.payments.v1.PaymentKind\x12\x31\n\x06method\x18\x06 \x01(\x0e\x32!.teppan.payments.v1.PaymentMethod\x12/\n\x05state\x18\x07 \x01(\x0e\x32 .teppan.payments.v1.PaymentState\x12\x14\n\x0c\x61mount_minor\x18\x08 \x01(\x03\x12\x15\n\rcurrency_code\x18\t \x01(\t\x12\x0c\n\x04\x65tag\x18\n \x01(\t\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xff\x01\n\x07\x41\x63\x63ount\x12\x12\n\nbooking_id\x18\x01 \x01(\t\x12\x12\n\nstation_id\x18\x02 \x01(\t\x12\x15\n\rcurrency_code\x18\x03 \x01(\t\x12\x13\n\x0btotal_minor\x18\x04 \x01(\x03\x12\x16\n\x0e\x63\x61ptured_minor\x18\x05 \x01(\x03\x12\x16\n\x0erefunded_minor\x18\x06 \x01(\x03\x12\x16\n\x0egratuity_minor\x18\x07 \x01(\x03\x12\x0e\n\x06\x63losed\x18\x08 \x01(\x08\x12\x15\n\rbooking_epoch\x18\t \x01(\t\x12\x17\n\x0f\x62ooking_version\x18\n \x01(\x03\x12\x18\n\x10refund_due_minor\x18\x0b \x01(\x03\"\xba\x02\n\x14\x43reatePaymentRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1c\n\nstation_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1c\n\nbooking_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x39\n\x04kind\x18\x04 \x01(\x0e\x32\x1f.teppan.payments.v1.PaymentKindB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12=\n\x06method\x18\x05 \x01(\x0e\x32!.teppan.payments.v1.PaymentMethodB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12$\n\x0c\x61mount_minor\x18\x06 \x01(\x03\x42\x0e\xbaH\x0b\"\t\x18\x80\xd0\xdb\xc3\xf4\x02(\x01\x12(\n\rcurrency_code\x18\x07 \x01(\tB\x11\xbaH\x0er\x0c\x32\n^[A-Z]{3}$\"E\n\x15\x43reatePaymentResponse\x12,\n\x07payment\x18\x01 \x01(\x0b\x32\x1b.teppan.payments.v1.Payment\"O\n\x11GetPaymentRequest\x12\x1c\n\nstation_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1c\n\npayment_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"B\n\x12GetPaymentResponse\x12,\n\x07payment\x18\x01 \x01(\x0b\x32\x1b.teppan.payments.v1.Payment\"\xab\x01\n\x13ListPaymentsRequest\x12\x1c\n\nstation_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1f\n\nbooking_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x1a\n\tpage_size\x18\x03 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1b\n\npage_limit\x18\x04 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\"^\n\x14ListPaymentsResponse\x12-\n\x08payments\x18\x01 \x03(\x0b\x32\x1b.teppan.payments.v1.Payment\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*\x91\x01\n\x0bPaymentKind\x12\x1c\n\x18PAYMENT_KIND_UNSPECIFIED\x10\x00\x12\x18\n\x14PAYMENT_KIND_DEPOSIT\x10\x01\x12\x18\n\x14PAYMENT_KIND_BALANCE\x10\x02\x12\x15\n\x11PAYMENT_KIND_FULL\x10\x03\x12\x19\n\x15PAYMENT_KIND_GRATUITY\x10\x04*H\n\rPaymentMethod\x12\x1e\n\x1aPAYMENT_METHOD_UNSPECIFIED\x10\x00\x12\x17\n\x13PAYMENT_METHOD_CASH\x10\x01*I\n\x0cPaymentState\x12\x1d\n\x19PAYMENT_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16PAYMENT_STATE_CAPTURED\x10\x01\x32\x94\x03\n\x0fPaymentsService\x12\x85\x01\n\rCreatePayment\x12(.teppan.payments.v1.CreatePaymentRequest\x1a).teppan.payments.v1.CreatePaymentResponse\"\x1f\xca\xf3\x18\x1b\x08\x03\x10\x02\x18\x02\"\x02\x08\n*\x0fpayments.create\x12y\n\nGetPayment\x12%.teppan.payments.v1.GetPaymentRequest\x1a&.teppan.payments.v1.GetPaymentResponse\"\x1c\xca\xf3\x18\x18\x08\x03\x10\x01\x18\x01\"\x02\x08\x05*\x0cpayments.get\x12~\n\x0cListPayments\x12\'.teppan.payments.v1.ListPaymentsRequest\x1a(.teppan.payments.v1.ListPaymentsResponse\"\x19\xca\xf3\x18\x15\x08\x03\x10\x01\x18\x01*\rpayments.list0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -74,28 +74,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PAYMENTSSERVICE'].methods_by_name['GetPayment']._serialized_options = b'\312\363\030\030\010\003\020\001\030\001\"\002\010\005*\014payments.get'
   _globals['_PAYMENTSSERVICE'].methods_by_name['ListPayments']._loaded_options = None
   _globals['_PAYMENTSSERVICE'].methods_by_name['ListPayments']._serialized_options = b'\312\363\030\025\010\003\020\001\030\001*\rpayments.list'
-  _globals['_PAYMENTKIND']._serialized_start=1667
-  _globals['_PAYMENTKIND']._serialized_end=1812
-  _globals['_PAYMENTMETHOD']._serialized_start=1814
-  _globals['_PAYMENTMETHOD']._serialized_end=1886
-  _globals['_PAYMENTSTATE']._serialized_start=1888
-  _globals['_PAYMENTSTATE']._serialized_end=1961
+  _globals['_PAYMENTKIND']._serialized_start=1757
+  _globals['_PAYMENTKIND']._serialized_end=1902
+  _globals['_PAYMENTMETHOD']._serialized_start=1904
+  _globals['_PAYMENTMETHOD']._serialized_end=1976
+  _globals['_PAYMENTSTATE']._serialized_start=1978
+  _globals['_PAYMENTSTATE']._serialized_end=2051
   _globals['_PAYMENT']._serialized_start=152
   _globals['_PAYMENT']._serialized_end=689
   _globals['_ACCOUNT']._serialized_start=692
-  _globals['_ACCOUNT']._serialized_end=857
-  _globals['_CREATEPAYMENTREQUEST']._serialized_start=860
-  _globals['_CREATEPAYMENTREQUEST']._serialized_end=1174
-  _globals['_CREATEPAYMENTRESPONSE']._serialized_start=1176
-  _globals['_CREATEPAYMENTRESPONSE']._serialized_end=1245
-  _globals['_GETPAYMENTREQUEST']._serialized_start=1247
-  _globals['_GETPAYMENTREQUEST']._serialized_end=1326
-  _globals['_GETPAYMENTRESPONSE']._serialized_start=1328
-  _globals['_GETPAYMENTRESPONSE']._serialized_end=1394
-  _globals['_LISTPAYMENTSREQUEST']._serialized_start=1397
-  _globals['_LISTPAYMENTSREQUEST']._serialized_end=1568
-  _globals['_LISTPAYMENTSRESPONSE']._serialized_start=1570
-  _globals['_LISTPAYMENTSRESPONSE']._serialized_end=1664
-  _globals['_PAYMENTSSERVICE']._serialized_start=1964
-  _globals['_PAYMENTSSERVICE']._serialized_end=2368
+  _globals['_ACCOUNT']._serialized_end=947
+  _globals['_CREATEPAYMENTREQUEST']._serialized_start=950
+  _globals['_CREATEPAYMENTREQUEST']._serialized_end=1264
+  _globals['_CREATEPAYMENTRESPONSE']._serialized_start=1266
+  _globals['_CREATEPAYMENTRESPONSE']._serialized_end=1335
+  _globals['_GETPAYMENTREQUEST']._serialized_start=1337
+  _globals['_GETPAYMENTREQUEST']._serialized_end=1416
+  _globals['_GETPAYMENTRESPONSE']._serialized_start=1418
+  _globals['_GETPAYMENTRESPONSE']._serialized_end=1484
+  _globals['_LISTPAYMENTSREQUEST']._serialized_start=1487
+  _globals['_LISTPAYMENTSREQUEST']._serialized_end=1658
+  _globals['_LISTPAYMENTSRESPONSE']._serialized_start=1660
+  _globals['_LISTPAYMENTSRESPONSE']._serialized_end=1754
+  _globals['_PAYMENTSSERVICE']._serialized_start=2054
+  _globals['_PAYMENTSSERVICE']._serialized_end=2458
 # @@protoc_insertion_point(module_scope)

@@ -139,6 +139,10 @@ class Account(_message.Message):
     CAPTURED_MINOR_FIELD_NUMBER: _builtins.int
     REFUNDED_MINOR_FIELD_NUMBER: _builtins.int
     GRATUITY_MINOR_FIELD_NUMBER: _builtins.int
+    CLOSED_FIELD_NUMBER: _builtins.int
+    BOOKING_EPOCH_FIELD_NUMBER: _builtins.int
+    BOOKING_VERSION_FIELD_NUMBER: _builtins.int
+    REFUND_DUE_MINOR_FIELD_NUMBER: _builtins.int
     booking_id: _builtins.str
     station_id: _builtins.str
     currency_code: _builtins.str
@@ -147,6 +151,15 @@ class Account(_message.Message):
     refunded_minor: _builtins.int
     gratuity_minor: _builtins.int
     """Outside of what is owed."""
+    closed: _builtins.bool
+    """No money is taken for the booking, and none was on its way: what was captured is final, unless the booking is opened again."""
+    booking_epoch: _builtins.str
+    """Where closed: epoch and version of the booking's event that closed it. Bookings opens an account again (a booking that was to
+    expire is CONFIRMED) by an event of its own, which is not repeated here.
+    """
+    booking_version: _builtins.int
+    refund_due_minor: _builtins.int
+    """What is to be given back: the booking's share of what was captured, less what was given back already."""
     def __init__(
         self,
         *,
@@ -157,10 +170,14 @@ class Account(_message.Message):
         captured_minor: _builtins.int = ...,
         refunded_minor: _builtins.int = ...,
         gratuity_minor: _builtins.int = ...,
+        closed: _builtins.bool = ...,
+        booking_epoch: _builtins.str = ...,
+        booking_version: _builtins.int = ...,
+        refund_due_minor: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["booking_id", b"booking_id", "captured_minor", b"captured_minor", "currency_code", b"currency_code", "gratuity_minor", b"gratuity_minor", "refunded_minor", b"refunded_minor", "station_id", b"station_id", "total_minor", b"total_minor"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["booking_epoch", b"booking_epoch", "booking_id", b"booking_id", "booking_version", b"booking_version", "captured_minor", b"captured_minor", "closed", b"closed", "currency_code", b"currency_code", "gratuity_minor", b"gratuity_minor", "refund_due_minor", b"refund_due_minor", "refunded_minor", b"refunded_minor", "station_id", b"station_id", "total_minor", b"total_minor"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
