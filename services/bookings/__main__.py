@@ -1,24 +1,25 @@
-"""`python -m bookings` serves; `migrate` brings the schema to its newest revision; `events` is about those that were parked."""
+"""`python -m bookings` serves; `migrate` brings the schema to its newest revision; `events` and `sagas` say what waits."""
 
 import os
 import secrets
 import sys
 from pathlib import Path
 
-import structlog
 from teppan.bookings.v1 import bookings_pb2, bookings_pb2_grpc, customers_pb2, customers_pb2_grpc, slots_pb2, slots_pb2_grpc
 
 import command
 from bookings import config as configuration
 from bookings.config import Config
 from bookings.rpc import BookingsServicer, CustomersServicer, SlotsServicer
+from bookings.store import sagas
 from bookings.tables import SCHEMA, known_stations, known_users, requests_
-from bookings.usecases.bookings import Account, Bookings, Referents
+from bookings.usecases.bookings import Bookings, Referents
 from bookings.usecases.customers import Customers
+from bookings.usecases.deposits import Deposits
 from bookings.usecases.slots import Slots
 from bookings.wire import heard
 from bookings.wire.bookings import event_to_pb
-from bookings.workers import Deposits
+from bookings.workers import Accounts, Expiry
 from dbcommon.references import KnownRows, References
 from dbcommon.requests import Requests
 from ids import new_id
@@ -55,10 +56,8 @@ def build(config: Config) -> Serving:
         app=parts.app, requests=requests, references=references, encode=event_to_pb, reference=reference, now=now, new_id=new_id
     )
 
-    def unknown(account: Account) -> None:
-        structlog.get_logger().error("money for an unknown booking", booking_id=str(account.booking_id))
-
-    deposits = Deposits(bookings=bookings, account=heard.account_from_event, unknown=unknown)
+    deposits = Deposits(platform=parts.platform, encode=event_to_pb, now=now, new_id=new_id)
+    accounts = Accounts(deposits=deposits, read=heard.account_from_event)
     return Serving(
         parts=parts,
         verifier=parts.verifier(published_keys(identity)),
@@ -79,8 +78,10 @@ def build(config: Config) -> Serving:
                 handlers={stations.type: stations.apply, users.type: users.apply},
                 settle=[stations.close, users.close],
             ),
-            Following(peer=payments, types=["payments.Account"], handlers={"payments.Account": deposits.apply}),
+            Following(peer=payments, types=["payments.Account"], handlers={"payments.Account": accounts.apply}),
         ],
+        elected=[Expiry(deposits=deposits).run],
+        sagas=sagas.KINDS,
         fresh=lambda: parts.freshness.require("identity"),
     )
 

@@ -135,10 +135,12 @@ bookings = Table(
     Column("version", BigInteger, nullable=False),
     _time("create_time"),
     _time("update_time"),
+    _time("expiring_time", nullable=True),
     CheckConstraint("adults + children + infants BETWEEN 1 AND 50", name="guests"),
     CheckConstraint("deposit_minor BETWEEN 0 AND total_minor", name="deposit_minor"),
     CheckConstraint("(state = 7) = (cancel_time IS NOT NULL)", name="cancelled"),
     CheckConstraint("refund_basis_points BETWEEN 0 AND 10000", name="refund_basis_points"),
+    CheckConstraint("state <> 3 OR expiring_time IS NOT NULL", name="expiring"),
     ForeignKeyConstraint(["station_id", "customer_id"], ["bookings.customers.station_id", "bookings.customers.id"]),
     ForeignKeyConstraint(
         ["station_id", "slot_date", "slot_start"],
@@ -147,6 +149,8 @@ bookings = Table(
     Index(None, "station_id", "start_time", "id"),
     Index(None, "station_id", "state", "start_time", "id"),
     Index(None, "station_id", "customer_id", "start_time", "id"),
+    Index("bookings_pending_idx", "deposit_deadline_time", postgresql_where=text("state = 2")),
+    Index("bookings_expiring_idx", "update_time", postgresql_where=text("state = 3")),
 )
 
 price_lines = Table(
@@ -217,7 +221,7 @@ SCHEMA = Schema(
         "customers": Access(app=("SELECT", "INSERT", "UPDATE"), platform=("SELECT",), tenant="station_id"),
         "schedules": Access(app=("SELECT", "INSERT", "UPDATE"), tenant="station_id"),
         "schedule_slots": Access(app=("SELECT", "INSERT", "DELETE"), tenant="station_id"),
-        "slots": Access(app=("SELECT", "INSERT", "UPDATE"), tenant="station_id"),
+        "slots": Access(app=("SELECT", "INSERT", "UPDATE"), platform=("SELECT", "UPDATE (taken)"), tenant="station_id"),
         "bookings": Access(app=("SELECT", "INSERT", "UPDATE"), platform=("SELECT", "UPDATE"), tenant="station_id"),
         "price_lines": Access(app=("SELECT", "INSERT"), tenant="station_id"),
     },

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from teppan.bookings.v1 import bookings_pb2 as pb
 
 from bookings.domain.bookings import (
-    ENDED,
     TRANSITIONS,
+    UNPAYABLE,
     Booking,
     BookingState,
     CancelledBy,
@@ -22,7 +22,6 @@ from bookings.domain.bookings import (
     TooFarAhead,
     book,
     cancel,
-    paid,
 )  # fmt: skip
 from bookings.domain.customers import normalise_email
 from bookings.domain.policy import DEFAULT_POLICY as POLICY
@@ -115,8 +114,8 @@ def test_the_domain_numbers_as_the_contract_does(
 
 def test_every_state_says_what_may_follow_and_what_ended_stays_so() -> None:
     assert set(TRANSITIONS) == set(State)
-    assert all(not TRANSITIONS[state] for state in ENDED)
-    assert {state for state in State if not TRANSITIONS[state]} == ENDED | {State.COMPLETED}
+    assert {state for state in UNPAYABLE if TRANSITIONS[state]} == {State.EXPIRING}
+    assert {state for state in State if not TRANSITIONS[state]} == UNPAYABLE - {State.EXPIRING} | {State.COMPLETED}
 
 
 @pytest.mark.parametrize("state", State)
@@ -185,20 +184,12 @@ def test_lead_time_and_horizon_are_exact() -> None:
         booking(timedelta(days=366), override_lead_time=True)
 
 
-@given(minutes=st.integers(min_value=0, max_value=365 * 1440))
-def test_a_deposit_is_waited_for_a_day_at_most_and_never_into_the_lead_time(minutes: int) -> None:
+@given(minutes=st.integers(min_value=1, max_value=365 * 1440))
+def test_a_deposit_is_waited_for_a_day_at_most_and_never_into_the_lead_time_unless_all_of_it_is(minutes: int) -> None:
     made = booking(timedelta(minutes=minutes), override_lead_time=True)
-    assert NOW <= made.deposit_deadline_time <= NOW + timedelta(hours=24)
-    assert made.deposit_deadline_time <= max(NOW, made.start_time - POLICY.lead_time)
-
-
-@given(state=st.sampled_from(State), paid_minor=st.integers(min_value=0, max_value=200_000))
-def test_what_is_paid_is_a_fact_in_every_state_and_confirms_only_what_waits(state: State, paid_minor: int) -> None:
-    after = paid(replace(booking(), state=state), paid_minor, NOW)
-    confirmed = state is State.PENDING and paid_minor >= 10_000
-    assert (after.paid_minor, after.version) == (paid_minor, 2)
-    assert after.state is (State.CONFIRMED if confirmed else state)
-    assert (after.confirm_time == NOW) is confirmed
+    assert NOW < made.deposit_deadline_time <= NOW + timedelta(hours=24)
+    within = made.start_time - NOW <= POLICY.lead_time
+    assert made.deposit_deadline_time <= (made.start_time if within else made.start_time - POLICY.lead_time)
 
 
 def test_the_default_week_is_a_week_and_slots_may_touch() -> None:

@@ -148,3 +148,10 @@ async def append(tx: AsyncConnection, outbox: Table, event: Event) -> None:
             payload=event.payload,
         )
     )
+
+
+async def present_epoch(tx: AsyncConnection, service: str) -> UUID | None:
+    """The epoch of this life of the database; None until the relay has opened it."""
+    statement = f"SELECT e.epoch FROM {service}.feed_head h JOIN {service}.epochs e ON e.epoch = h.epoch AND e.incarnation = {service}.incarnation()"
+    epoch: UUID | None = (await tx.execute(text(statement))).scalar_one_or_none()
+    return epoch

@@ -42,8 +42,8 @@ TRANSITIONS = {
 }
 """The only place that knows what may follow what."""
 
-ENDED = frozenset({State.CANCELLED, State.EXPIRED, State.NO_SHOW})
-"""Bookings that take no payment any more."""
+UNPAYABLE = frozenset({State.EXPIRING, State.CANCELLED, State.EXPIRED, State.NO_SHOW})
+"""Bookings that take no new payment. Only EXPIRING may still become one that does."""
 
 
 class CancelledBy(IntEnum):
@@ -118,6 +118,7 @@ class Booking:
     version: int = 1
     paid_minor: int = 0
     confirm_time: datetime | None = None
+    expiring_time: datetime | None = None
     cancel_time: datetime | None = None
     cancelled_by: CancelledBy | None = None
     refund_basis_points: int | None = None
@@ -134,6 +135,7 @@ def book(
     if slot.start_time - now > policy.horizon:
         raise TooFarAhead(f"a booking is made at most {policy.horizon.days} days ahead", days=policy.horizon.days)
     priced = price(wanted.guests, policy)
+    latest = slot.start_time - policy.lead_time
     return Booking(
         booking_id=booking_id,
         station_id=wanted.station_id,
@@ -151,7 +153,8 @@ def book(
         policy_version=policy.version,
         requests=wanted.requests,
         lines=priced.lines,
-        deposit_deadline_time=min(now + policy.deposit_patience, max(now, slot.start_time - policy.lead_time)),
+        # Who booked within the lead time has until the start: the other limit is past already.
+        deposit_deadline_time=min(now + policy.deposit_patience, latest if latest > now else slot.start_time),
         created_by=created_by,
         created_by_name=created_by_name,
         create_time=now,
@@ -171,12 +174,27 @@ def cancel(booking: Booking, by: CancelledBy, policy: Policy, *, etag: str, now:
     )
 
 
-def paid(booking: Booking, paid_minor: int, now: datetime) -> Booking:
-    """The booking after payments reported what is paid: CONFIRMED once the deposit is covered. A fact, never refused."""
-    known = replace(booking, paid_minor=paid_minor, version=booking.version + 1, update_time=now)
-    if booking.state is State.PENDING and paid_minor >= booking.deposit_minor:
+def expire(booking: Booking, now: datetime) -> Booking:
+    """A booking whose deposit is overdue, EXPIRING: payments is asked to close its account. Of one that is, it is asked again."""
+    if booking.state is State.EXPIRING:
+        return replace(booking, version=booking.version + 1, update_time=now)
+    return replace(_moved(booking, State.EXPIRING, now), expiring_time=now)
+
+
+def paid(booking: Booking, paid_minor: int, *, final: bool, now: datetime) -> Booking:
+    """The booking after payments reported what is paid: a fact, never refused. The same booking where it is no news.
+
+    A covered deposit confirms at once what is PENDING. What is EXPIRING waits for the `final` report, of the account that was
+    closed for it, and is decided by that alone: CONFIRMED, or EXPIRED, and then all that was paid is given back.
+    """
+    covered = paid_minor >= booking.deposit_minor
+    if covered and (booking.state is State.PENDING or (final and booking.state is State.EXPIRING)):
         return replace(_moved(booking, State.CONFIRMED, now), paid_minor=paid_minor, confirm_time=now)
-    return known
+    if final and booking.state is State.EXPIRING:
+        return replace(_moved(booking, State.EXPIRED, now), paid_minor=paid_minor, refund_basis_points=REFUND_ALL)
+    if paid_minor == booking.paid_minor:
+        return booking
+    return replace(booking, paid_minor=paid_minor, version=booking.version + 1, update_time=now)
 
 
 def _moved(booking: Booking, to: State, now: datetime) -> Booking:

@@ -1,10 +1,11 @@
 """Bookings, one at a time."""
 
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 
 from bookings.domain.bookings import Booking, BookingNotFound, CancelledBy, State
 from bookings.domain.price import Guests, Line
@@ -67,6 +68,24 @@ async def paid_so_far(tx: Transaction, station_id: UUID, booking_id: UUID) -> tu
     return row.paid_epoch, row.paid_version
 
 
+async def present_epoch(tx: Transaction) -> UUID | None:
+    """The epoch of this service's feed; None where the relay has not begun it yet."""
+    return await feed.present_epoch(tx, "bookings")
+
+
+async def lock_waiting(tx: Transaction, state: State, *, since: datetime, limit: int) -> list[Booking]:
+    """Bookings of any station, without lines, locked, that have waited since then; left out is what others have locked.
+
+    A PENDING one waits for its deposit, an EXPIRING one for payments' answer.
+    """
+    time = {State.PENDING: bookings.c.deposit_deadline_time, State.EXPIRING: bookings.c.update_time}[state]
+    # The state as a literal: the partial indexes are chosen by it, also for a generic plan.
+    where = (bookings.c.state == bindparam("state", state.value, literal_execute=True), time <= since)
+    statement = select(bookings).where(*where).order_by(time).limit(limit)
+    rows = await tx.execute(statement.with_for_update(key_share=True, skip_locked=True))
+    return [_booking(row) for row in rows.mappings()]
+
+
 async def save(tx: Transaction, booking: Booking, **paid_by: Any) -> None:
     """Writes what can change; the row is locked. `paid_by`: `paid_epoch`, `paid_version`."""
     changed = {name: value for name, value in _row(booking).items() if name in _CHANGING}
@@ -101,13 +120,14 @@ async def _lines(tx: Transaction, station_id: UUID, booking_id: UUID) -> tuple[L
     return tuple(Line(kind=row.kind, quantity=row.quantity, unit_minor=row.unit_minor) for row in rows)
 
 
-_CHANGING = frozenset(
-    {"state", "paid_minor", "confirm_time", "cancel_time", "cancelled_by", "refund_basis_points", "version", "update_time"}
-)
+_CHANGING = frozenset((
+    "state", "paid_minor", "confirm_time", "expiring_time", "cancel_time", "cancelled_by", "refund_basis_points", "version",
+    "update_time",
+))  # fmt: skip
 _SAME = (
     "station_id", "reference", "customer_id", "start_time", "end_time", "time_zone", "currency_code", "total_minor",
     "deposit_minor", "paid_minor", "policy_version", "requests", "deposit_deadline_time", "created_by", "created_by_name",
-    "confirm_time", "cancel_time", "refund_basis_points", "version", "create_time", "update_time",
+    "confirm_time", "expiring_time", "cancel_time", "refund_basis_points", "version", "create_time", "update_time",
 )  # fmt: skip
 """Columns and fields of one name and one type."""
 

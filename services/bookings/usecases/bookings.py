@@ -1,11 +1,11 @@
-"""Bookings: made, read, listed, cancelled; and told what payments knows."""
+"""Bookings: made, read, listed, cancelled."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from bookings.domain.bookings import ENDED, Booking, CancelledBy, NewBooking, book, cancel, paid
+from bookings.domain.bookings import UNPAYABLE, Booking, CancelledBy, NewBooking, book, cancel
 from bookings.domain.policy import DEFAULT_POLICY, Policy
 from bookings.domain.slots import full, slot_offered
 from bookings.store import bookings as store
@@ -34,17 +34,6 @@ class Cancellation:
     by: CancelledBy
     etag: str
     validate_only: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Account:
-    """What payments says of a booking's money."""
-
-    station_id: UUID
-    booking_id: UUID
-    epoch: UUID
-    version: int
-    paid_minor: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,34 +121,28 @@ class Bookings:
 
         return await self.requests.once(request, attempt, lambda made: self.get(station, made))
 
-    async def apply_account(self, tx: Transaction, account: Account) -> None:
-        """Takes over what payments says, in the consumer's transaction; old news is nothing new."""
-        present = await store.lock_booking(tx, account.station_id, account.booking_id)
-        epoch, version = await store.paid_so_far(tx, account.station_id, account.booking_id)
-        if epoch == account.epoch and version >= account.version:
-            return
-        known = paid(present, account.paid_minor, self.now())
-        await store.save(tx, known, paid_epoch=account.epoch, paid_version=account.version)
-        await self._announce(tx, known)
-
     async def _announce(self, tx: Transaction, booking: Booking) -> None:
-        if booking.booking_id is None:
-            raise AssertionError("a booking that was only checked is not announced")
-        event = Event(
-            event_id=self.new_id(),
-            type=EVENT_TYPE,
-            entity_id=booking.booking_id,
-            tenant=booking.station_id,
-            version=booking.version,
-            referent_state=referent_state(booking),
-            payload=self.encode(booking),
-        )
-        await store.announce(tx, event)
+        await store.announce(tx, booking_event(booking, self.encode, self.new_id()))
+
+
+def booking_event(booking: Booking, encode: Callable[[Booking], bytes], event_id: UUID) -> Event:
+    """What others are told of a booking that changed; its row is locked."""
+    if booking.booking_id is None:
+        raise AssertionError("a booking that was only checked is not announced")
+    return Event(
+        event_id=event_id,
+        type=EVENT_TYPE,
+        entity_id=booking.booking_id,
+        tenant=booking.station_id,
+        version=booking.version,
+        referent_state=referent_state(booking),
+        payload=encode(booking),
+    )
 
 
 def referent_state(booking: Booking) -> Referent:
     """Whether new payments may refer to a booking."""
-    return Referent.CLOSED if booking.state in ENDED else Referent.OPEN
+    return Referent.CLOSED if booking.state in UNPAYABLE else Referent.OPEN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -111,6 +111,7 @@ def fill(message: pb.Booking, row: Any) -> None:
     if row["cancel_time"]:
         set_instant(message.cancel_time, row["cancel_time"])
         message.cancelled_by = row["cancelled_by"]
+    if row["refund_basis_points"]:
         message.refund_basis_points = row["refund_basis_points"]
     message.etag = str(row["version"])
     set_instant(message.create_time, row["create_time"])

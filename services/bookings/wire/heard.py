@@ -8,7 +8,7 @@ from teppan.common.v1.events_pb2 import Event
 from teppan.identity.v1.stations_pb2 import Station
 from teppan.payments.v1.payments_pb2 import Account as AccountMessage
 
-from bookings.usecases.bookings import Account
+from bookings.usecases.deposits import Account
 
 
 class Unexpected(ValueError):
@@ -39,4 +39,5 @@ def account_from_event(event: Event) -> Account:
         epoch=UUID(event.epoch),
         version=event.version,
         paid_minor=account.captured_minor - account.refunded_minor,
+        closed_epoch=UUID(account.booking_epoch) if account.closed else None,
     )

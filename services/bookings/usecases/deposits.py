@@ -1,0 +1,77 @@
+"""Deposits: bookings learns of them from payments, and asks it to close the account of a booking whose deposit is overdue."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from bookings.domain.bookings import Booking, State, expire, paid
+from bookings.store import bookings as store
+from bookings.store import slots as slot_store
+from bookings.usecases.bookings import booking_event
+from dbcommon.database import Database, Transaction
+
+ASKED_AT_ONCE = 100
+"""Bookings of one transaction."""
+ASK_AGAIN = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """What payments says of a booking's money."""
+
+    station_id: UUID
+    booking_id: UUID
+    epoch: UUID
+    version: int
+    paid_minor: int
+    closed_epoch: UUID | None
+    """The epoch of the booking's event that closed the account; None where it is not closed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deposits:
+    """The saga of a deposit, on the side that decides. `encode` makes the payload of a booking's events."""
+
+    platform: Database
+    encode: Callable[[Booking], bytes]
+    now: Callable[[], datetime]
+    new_id: Callable[[], UUID]
+
+    async def apply(self, tx: Transaction, account: Account) -> None:
+        """Takes over what payments says, in the consumer's transaction; old news is nothing new. Raises BookingNotFound.
+
+        An account is final that was closed in the present epoch of this service's feed: before a booking was EXPIRING, its
+        events said OPEN, and it is EXPIRING only once. An answer to another epoch may be one to a booking that was lost in a
+        restore; it is asked for again (`ask`), and decides nothing.
+        """
+        # The slot before the booking, as everywhere: the other order deadlocks, and an expired booking gives its place back.
+        await slot_store.lock_slot_of_booking(
+            tx, account.station_id, await store.slot_of(tx, account.station_id, account.booking_id)
+        )
+        present = await store.lock_booking(tx, account.station_id, account.booking_id)
+        epoch, version = await store.paid_so_far(tx, account.station_id, account.booking_id)
+        if epoch == account.epoch and version >= account.version:
+            return
+        final = account.closed_epoch is not None and account.closed_epoch == await store.present_epoch(tx)
+        known = paid(present, account.paid_minor, final=final, now=self.now())
+        await store.save(tx, known, paid_epoch=account.epoch, paid_version=account.version)
+        if known is not present:
+            await store.announce(tx, booking_event(known, self.encode, self.new_id()))
+
+    async def ask(self) -> int:
+        """Asks payments to close the accounts of bookings that are overdue, or asked for in vain; how many, of each at most 100.
+
+        Their event is the question: it says CLOSED. The booking keeps its place until the answer.
+        """
+        now = self.now()
+        async with self.platform.transaction() as tx:
+            due = [
+                *await store.lock_waiting(tx, State.PENDING, since=now, limit=ASKED_AT_ONCE),
+                *await store.lock_waiting(tx, State.EXPIRING, since=now - ASK_AGAIN, limit=ASKED_AT_ONCE),
+            ]
+            for booking in due:
+                asked = expire(booking, now)
+                await store.save(tx, asked)
+                await store.announce(tx, booking_event(asked, self.encode, self.new_id()))
+        return len(due)
