@@ -23,7 +23,7 @@ class Kind:
     waits_for: str
     """Whose turn it is, in a phrase for operators."""
     unfinished: str
-    """SELECT of `entity_id`, `station_id` (or NULL), `since`; the platform's role runs it often, so an index leads it."""
+    """SELECT of `entity_id`, `station_id` (or NULL::uuid), `since`; the platform's role runs it often: an index should lead it."""
 
 
 class Sagas:
