@@ -44,8 +44,8 @@ class UnfinishedSagas(Collector):
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """What a scrape gets."""
-        sagas = GaugeMetricFamily("teppan_sagas_unfinished", "Sagas that have not ended", labels=["kind"])
-        ages = GaugeMetricFamily("teppan_saga_oldest_age_seconds", "For how long the oldest has not", labels=["kind"])
+        sagas = GaugeMetricFamily("sagas_unfinished", "Sagas that have not ended", labels=["kind"])
+        ages = GaugeMetricFamily("saga_oldest_age_seconds", "For how long the oldest has not", labels=["kind"])
         for count in self._counts:
             sagas.add_metric([count.kind], count.unfinished)
             ages.add_metric([count.kind], count.seconds)

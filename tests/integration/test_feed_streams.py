@@ -184,8 +184,8 @@ async def test_a_relay_that_stands_still_shows_in_what_is_called_complete_and_in
     follower = streaming.subscribe("one")
 
     def shown() -> tuple[float, float]:
-        owners = [registry.get_sample_value("teppan_feed_complete_until_seconds", {"owner": "one"})]
-        return owners[0] or 0.0, registry.get_sample_value("teppan_relay_complete_until_seconds") or 0.0
+        owners = [registry.get_sample_value("feed_complete_until_seconds", {"owner": "one"})]
+        return owners[0] or 0.0, registry.get_sample_value("relay_complete_until_seconds") or 0.0
 
     async def moved(instant: datetime) -> None:
         await complete(fresh, "one", instant)
@@ -201,7 +201,7 @@ async def test_a_relay_that_stands_still_shows_in_what_is_called_complete_and_in
     await asyncio.sleep(seconds)
     await fresh.look()
     assert max(shown()) < stopped.timestamp()
-    assert registry.get_sample_value("teppan_feed_complete_until_seconds", {"owner": "never heard"}) == 0
+    assert registry.get_sample_value("feed_complete_until_seconds", {"owner": "never heard"}) == 0
     clock[0] = max(datetime.now(UTC), stopped + timedelta(seconds=31))
     with pytest.raises(FeedStale):
         fresh.require("one")
@@ -233,16 +233,13 @@ async def test_every_service_shows_its_relay_and_the_feeds_that_it_follows(teppa
     for service, owners in (("identity", []), ("bookings", ["identity", "payments"]), ("payments", ["bookings", "identity"])):
         metrics = teppan.registries[service]
         shown = [
-            sample
-            for family in metrics.collect()
-            for sample in family.samples
-            if sample.name == "teppan_feed_complete_until_seconds"
+            sample for family in metrics.collect() for sample in family.samples if sample.name == "feed_complete_until_seconds"
         ]
         assert sorted(sample.labels["owner"] for sample in shown) == owners
 
         async def fresh(metrics: CollectorRegistry = metrics, owners: Sequence[str] = owners) -> None:
-            values = [metrics.get_sample_value("teppan_feed_complete_until_seconds", {"owner": owner}) for owner in owners]
-            values.append(metrics.get_sample_value("teppan_relay_complete_until_seconds"))
+            values = [metrics.get_sample_value("feed_complete_until_seconds", {"owner": owner}) for owner in owners]
+            values.append(metrics.get_sample_value("relay_complete_until_seconds"))
             assert all(value and datetime.now(UTC).timestamp() - value < STALE_SECONDS for value in values)
 
         await eventually(fresh)

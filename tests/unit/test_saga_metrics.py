@@ -32,8 +32,8 @@ async def test_each_kind_has_its_count_and_the_age_of_the_oldest_also_where_ther
     watching.cancel()
     await asyncio.wait({watching})
     assert [line for line in generate_latest(registry).decode().splitlines() if not line.startswith("#")] == [
-        'teppan_sagas_unfinished{kind="expiring"} 3.0',
-        'teppan_sagas_unfinished{kind="refund_due"} 0.0',
-        'teppan_saga_oldest_age_seconds{kind="expiring"} 61.5',
-        'teppan_saga_oldest_age_seconds{kind="refund_due"} 0.0',
+        'sagas_unfinished{kind="expiring"} 3.0',
+        'sagas_unfinished{kind="refund_due"} 0.0',
+        'saga_oldest_age_seconds{kind="expiring"} 61.5',
+        'saga_oldest_age_seconds{kind="refund_due"} 0.0',
     ]

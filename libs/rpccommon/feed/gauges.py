@@ -13,7 +13,7 @@ NEVER = datetime.fromtimestamp(0, UTC)
 def show_followed(registry: CollectorRegistry, owners: Sequence[str], complete_until: Callable[[str], datetime | None]) -> None:
     """Shows the feeds that a service follows, as of each scrape; what was never heard of is as old as can be."""
     gauge = Gauge(
-        "teppan_feed_complete_until_seconds", "Up to when a followed feed has been applied", ["owner"], registry=registry
+        "feed_complete_until_seconds", "Up to when a followed feed has been applied", ["owner"], registry=registry
     )  # fmt: skip
     for owner in owners:
         gauge.labels(owner).set_function(lambda owner=owner: (complete_until(owner) or NEVER).timestamp())  # type: ignore[misc]  # bound here
@@ -25,7 +25,7 @@ class RelayGauge:
     def __init__(self, registry: CollectorRegistry, read: Callable[[], Awaitable[datetime | None]]) -> None:
         """`read` looks at what the relay has recorded."""
         self._read = read
-        self._gauge = Gauge("teppan_relay_complete_until_seconds", "Up to when everything was published", registry=registry)
+        self._gauge = Gauge("relay_complete_until_seconds", "Up to when everything was published", registry=registry)
 
     async def watch(self) -> None:
         """Looks now and then, endlessly."""
