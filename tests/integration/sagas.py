@@ -39,7 +39,7 @@ from payments.domain import Method, NewPayment
 from payments.usecases import Accounts, Payments
 from payments.wire import heard as payments_heard
 from payments.wire.payments import account_event_to_pb, payment_event_to_pb
-from rpccommon.feed import Batch, event_to_pb
+from rpccommon.feed import Batch, stored_to_pb
 
 ANN = Caller(kind=Kind.USER, subject=str(UUID(int=1)), name="Ann")
 KEY = b"k" * 32
@@ -112,7 +112,7 @@ class Process:
         place = (head.epoch, 0) if cursor is None else (UUID(cursor.split("/")[0]), int(cursor.split("/")[1]))
         events, reached = await feed.after(place, types=[], tenants=[], limit=BATCH)
         batch = Batch(
-            events=[event_to_pb(each) for each in events], cursor=f"{reached[0]}/{reached[1]}", complete_until=head.complete_until,
+            events=[stored_to_pb(each) for each in events], cursor=f"{reached[0]}/{reached[1]}", complete_until=head.complete_until,
             head=(head.epoch, head.position), position=reached,
         )  # fmt: skip
         await inbox.apply(batch)

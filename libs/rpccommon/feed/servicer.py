@@ -77,7 +77,7 @@ class EventsServicer(events_pb2_grpc.EventsServiceServicer):
         if place[1] == head.position:  # the end of one epoch is where the next begins
             place = (head.epoch, place[1])
         return events_pb2.StreamEventsResponse(
-            events=[event_to_pb(event) for event in events],
+            events=[stored_to_pb(event) for event in events],
             cursor=self._tokens.sign(CURSOR, {"epoch": str(place[0]), "position": place[1]}, None),
             complete_until_time=_timestamp(complete_until),
             head=events_pb2.Position(epoch=str(head.epoch), position=head.position),
@@ -96,7 +96,7 @@ def _parts(events: Sequence[StoredEvent]) -> list[Sequence[StoredEvent]]:
     return [*parts, events[first:]]
 
 
-def event_to_pb(event: StoredEvent) -> events_pb2.Event:
+def stored_to_pb(event: StoredEvent) -> events_pb2.Event:
     return events_pb2.Event(
         event_id=str(event.event_id),
         type=event.type,
