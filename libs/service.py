@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import grpc
 import structlog
@@ -21,10 +20,12 @@ from teppan.common.v1 import events_pb2, events_pb2_grpc, references_pb2, refere
 from teppan.identity.v1 import tokens_pb2, tokens_pb2_grpc
 
 from dbcommon import migrate
+from dbcommon.attempts import Handler
 from dbcommon.database import Database, assert_idle
 from dbcommon.election import lead
 from dbcommon.feed import Feed
 from dbcommon.inbox import Freshness, Inbox
+from dbcommon.references import Consequences, KnownRows
 from dbcommon.relay import Relay
 from dbcommon.replay import Parked
 from dbcommon.sagas import Kind, Sagas
@@ -42,6 +43,7 @@ from rpccommon.keys import FetchedKeys, FixedKeys, Keys
 from rpccommon.parked import ParkedEvents
 from rpccommon.policies import policies
 from rpccommon.references import ReferencesServicer, ReferentSource
+from rpccommon.registry import registry
 from rpccommon.sagas import UnfinishedSagas
 from rpccommon.server import Server, run_workers
 from rpccommon.telemetry import Telemetry
@@ -137,12 +139,16 @@ class Parts:
 
 @dataclass(frozen=True, kw_only=True)
 class Following:
-    """A feed that a service follows."""
+    """A feed that a service follows: for its known rows, for handlers by event type, or both."""
 
     peer: Peer
-    types: Sequence[str]
-    handlers: Mapping[str, Callable[[Any, Any], Awaitable[None]]]
-    settle: Sequence[Worker] = ()
+    known: Sequence[KnownRows] = ()
+    others: Mapping[str, Handler] = field(default_factory=dict)
+
+    @property
+    def handlers(self) -> Mapping[str, Handler]:
+        """What applies an event, by type."""
+        return {**{known.type: known.apply for known in self.known}, **self.others}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,10 +252,10 @@ def _workers(wanted: Serving) -> list[Worker]:
     consumers = [
         Consumer(
             following.peer,
-            following.types,
+            list(following.handlers),
             Inbox(
                 parts.platform, service, following.peer.name, following.handlers, events_pb2.Event.SerializeToString,
-                following.settle,
+                [known.close for known in following.known],
             ),
         ).run
         for following in wanted.following
@@ -261,7 +267,9 @@ def _workers(wanted: Serving) -> list[Worker]:
     if wanted.following:
         show_followed(wanted.registry, [each.peer.name for each in wanted.following], parts.freshness.complete_until)
         parked = parked_of(wanted)
-        consumers.append(parked.run)
+        columns = [column for column in registry() if column.service == service]
+        known = [known for following in wanted.following for known in following.known]
+        consumers += [parked.run, Consequences(parts.platform, known, columns).run]
         followed = [(each.peer.name, type) for each in wanted.following for type in each.handlers]
         everywhere += [parts.freshness.watch, ParkedEvents(wanted.registry, followed, parked.counts).watch]
 

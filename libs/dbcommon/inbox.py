@@ -44,6 +44,14 @@ def table(metadata: MetaData) -> Table:
     )
 
 
+def forget_readiness(service: str) -> str:
+    """The statement after data were restored into tables that stayed: nobody refers to anything before a new handshake (rule 7).
+
+    `incarnation()` sees tables that were made anew, and not rows.
+    """
+    return f"UPDATE {service}.feed_state SET ready_incarnation = NULL"
+
+
 class Batch(Protocol):
     """What comes over a feed at once."""
 

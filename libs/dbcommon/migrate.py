@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
-from alembic import command, context
+from alembic import command, context, op
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Column, Connection, MetaData, Table, Text, text
@@ -47,6 +47,22 @@ def run(schema: Schema) -> None:
 def script(path: Path) -> list[str]:
     """The statements of an SQL file, each of which ends in `;` before an empty line."""
     return [statement.strip().removesuffix(";") for statement in path.read_text().split(";\n\n") if statement.strip()]
+
+
+def index_concurrently(name: str, definition: str) -> None:
+    """Makes an index without keeping writes out; called before a revision's other statements, and again where that broke off.
+
+    `name` is with its schema, `definition` what follows ON. A wait for transactions that are open is no lock that keeps others
+    out, so it has no limit. What an earlier attempt left INVALID is made again.
+    """
+    with op.get_context().autocommit_block():
+        connection = op.get_bind()
+        connection.execute(text("SET lock_timeout = 0"))
+        broken = text("SELECT NOT indisvalid FROM pg_index WHERE indexrelid = to_regclass(:name)")
+        if connection.execute(broken, {"name": name}).scalar():
+            connection.execute(text(f"DROP INDEX CONCURRENTLY {name}"))
+        connection.execute(text(f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {name.partition('.')[2]} ON {definition}"))
+        connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
 
 
 def drop_everything(service: str) -> list[str]:

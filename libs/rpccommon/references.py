@@ -17,8 +17,8 @@ from rpccommon.client import Peer
 CHECK_SECONDS = 2.0
 GATHER_SECONDS = 0.001
 ITEMS_MAX = 1_000
-ABSENT_REMEMBERED = timedelta(seconds=1)
-ABSENT_CACHED = 10_000
+REFUSED_REMEMBERED = timedelta(seconds=1)
+REFUSED_CACHED = 10_000
 
 Item = tuple[UUID | None, UUID]
 """The tenant that a thing must belong to, and its ID."""
@@ -84,7 +84,7 @@ class _Question:
 class Checker:
     """The referrer's side: what several calls want to know at about the same time is asked once, together.
 
-    A NOT_FOUND is remembered for a second at most; nothing else is: known rows are the memory.
+    What is not OPEN, or not there, is remembered for a second at most; nothing else is: known rows are the memory.
     """
 
     def __init__(self, peer: Peer, now: Callable[[], datetime]) -> None:
@@ -94,7 +94,7 @@ class Checker:
         self._stub = references_pb2_grpc.ReferencesServiceStub(peer.channel)
         self._asked: dict[_Question, asyncio.Future[Answer]] = {}
         self._gathered: dict[str, list[_Question]] = {}
-        self._absent: OrderedDict[_Question, tuple[Answer, datetime]] = OrderedDict()
+        self._refused: OrderedDict[_Question, tuple[Answer, datetime]] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -114,8 +114,8 @@ class Checker:
         if (asked := self._asked.get(question)) is not None:
             return asked
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        if (absent := self._absent.get(question)) and self._now() - absent[1] < ABSENT_REMEMBERED:
-            answer.set_result(absent[0])
+        if (refused := self._refused.get(question)) and self._now() - refused[1] < REFUSED_REMEMBERED:
+            answer.set_result(refused[0])
             return answer
         self._asked[question] = answer
         if question.type not in self._gathered:
@@ -140,7 +140,7 @@ class Checker:
             response = await self._peer.call(self._stub.CheckReferences, request, timeout=CHECK_SECONDS)
             answers = [_answer_from_pb(response.epoch, answer) for answer in response.answers]
             for question, answer in zip(questions, answers, strict=True):
-                if answer.state == references_pb2.REFERENT_STATE_NOT_FOUND:
+                if answer.state != references_pb2.REFERENT_STATE_OPEN:
                     self._remember(question, answer)
                 self._asked.pop(question).set_result(answer)
         except BaseException as error:
@@ -151,10 +151,10 @@ class Checker:
                 raise
 
     def _remember(self, question: _Question, answer: Answer) -> None:
-        self._absent[question] = (answer, self._now())
-        self._absent.move_to_end(question)
-        if len(self._absent) > ABSENT_CACHED:
-            self._absent.popitem(last=False)
+        self._refused[question] = (answer, self._now())
+        self._refused.move_to_end(question)
+        if len(self._refused) > REFUSED_CACHED:
+            self._refused.popitem(last=False)
 
 
 def _fail(waiting: "asyncio.Future[Answer]", error: BaseException) -> None:

@@ -72,13 +72,8 @@ def build(config: Config) -> Serving:
         ],
         peers=[identity, payments],
         following=[
-            Following(
-                peer=identity,
-                types=[stations.type, users.type],
-                handlers={stations.type: stations.apply, users.type: users.apply},
-                settle=[stations.close, users.close],
-            ),
-            Following(peer=payments, types=["payments.Account"], handlers={"payments.Account": accounts.apply}),
+            Following(peer=identity, known=[stations, users]),
+            Following(peer=payments, others={"payments.Account": accounts.apply}),
         ],
         elected=[Expiry(deposits=deposits).run],
         sagas=sagas.KINDS,

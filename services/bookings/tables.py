@@ -35,9 +35,7 @@ outbox = metadata.tables["bookings.outbox"]
 known_stations = references.known_table(
     metadata,
     "known_stations",
-    Column("code", Text, nullable=False),
-    Column("time_zone", Text, nullable=False),
-    Column("currency_code", Text, nullable=False),
+    *(Column(name, Text, nullable=False, server_default=text("''")) for name in ("code", "time_zone", "currency_code")),
 )
 known_users = references.known_table(metadata, "known_users")
 
@@ -66,6 +64,7 @@ customers = Table(
     _time("update_time"),
     UniqueConstraint("station_id", "email_index"),
     Index(None, "station_id", "phone_index"),
+    Index(None, "user_id", postgresql_where=text("user_id IS NOT NULL")),
 )
 
 schedules = Table(
@@ -218,15 +217,17 @@ SCHEMA = Schema(
         "schema_compatibility": migrate.ACCESS,
         "known_stations": Access(app=("SELECT",), platform=("SELECT", "INSERT", "UPDATE"), tenant="id"),
         "known_users": Access(platform=("SELECT", "INSERT", "UPDATE")),
-        "customers": Access(app=("SELECT", "INSERT", "UPDATE"), platform=("SELECT",), tenant="station_id"),
-        "schedules": Access(app=("SELECT", "INSERT", "UPDATE"), tenant="station_id"),
+        "customers": Access(app=("SELECT", "INSERT", "UPDATE"), platform=("SELECT", "UPDATE (user_id)"), tenant="station_id"),
+        "schedules": Access(app=("SELECT", "INSERT", "UPDATE"), platform=("SELECT", "DELETE"), tenant="station_id"),
         "schedule_slots": Access(app=("SELECT", "INSERT", "DELETE"), tenant="station_id"),
-        "slots": Access(app=("SELECT", "INSERT", "UPDATE"), platform=("SELECT", "UPDATE (taken)"), tenant="station_id"),
+        "slots": Access(
+            app=("SELECT", "INSERT", "UPDATE"), platform=("SELECT", "DELETE", "UPDATE (taken)"), tenant="station_id"
+        ),
         "bookings": Access(app=("SELECT", "INSERT", "UPDATE"), platform=("SELECT", "UPDATE"), tenant="station_id"),
         "price_lines": Access(app=("SELECT", "INSERT"), tenant="station_id"),
     },
     after=[
-        *feed.ddl("bookings"),
+        *feed.ddl("bookings", "known_stations", "known_users"),
         *migrate.grants("bookings"),
         *references.guard("bookings", "customers", "station_id", known=known_stations, owner="identity"),
         *references.guard("bookings", "customers", "user_id", known=known_users, owner="identity"),

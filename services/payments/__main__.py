@@ -63,8 +63,8 @@ def build(config: Config) -> Serving:
         ],
         peers=[identity, bookings],
         following=[
-            Following(peer=identity, types=[stations.type], handlers={stations.type: stations.apply}, settle=[stations.close]),
-            Following(peer=bookings, types=[accounts.type], handlers={accounts.type: accounts.apply}, settle=[accounts.close]),
+            Following(peer=identity, known=[stations]),
+            Following(peer=bookings, known=[accounts]),
         ],
         sagas=SAGAS,
         fresh=lambda: parts.freshness.require("identity"),

@@ -80,6 +80,7 @@ payments = Table(
     ),
     Index(None, "station_id", "create_time", "id"),
     Index(None, "station_id", "booking_id", "create_time", "id"),
+    Index(None, "booking_id"),
 )
 
 # Only a rise is refused: a total that bookings lowered below what is paid is a fact, and then nothing more is taken.
@@ -128,7 +129,7 @@ SCHEMA = Schema(
         "payments": Access(app=("SELECT", "INSERT"), platform=("SELECT",), tenant="station_id"),
     },
     after=[
-        *feed.ddl("payments"),
+        *feed.ddl("payments", "known_stations", "booking_accounts"),
         *migrate.grants("payments"),
         *references.guard("payments", "payments", "station_id", known=known_stations, owner="identity"),
         *references.guard("payments", "payments", "booking_id", known=booking_accounts, owner="bookings", tenant="station_id"),

@@ -211,7 +211,7 @@ async def test_what_is_not_there_is_remembered_for_a_second_at_most(
 
 
 async def test_what_is_not_there_is_remembered_of_few(checker: Checker, source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rpccommon.references.ABSENT_CACHED", 2)
+    monkeypatch.setattr("rpccommon.references.REFUSED_CACHED", 2)
     await checker.check(STATIONS, ids(10, 20, 30))
     await checker.check(STATIONS, ids(20, 30))
     assert len(source.asked) == 1

@@ -92,15 +92,17 @@ def _event_columns() -> list[Column[object]]:
     ]
 
 
-def ddl(service: str) -> list[str]:
+def ddl(service: str, *known: str) -> list[str]:
     """The functions of the feed: `incarnation()` tells one life of a database from the next, `events_roll()` keeps partitions.
 
+    A life ends for the feed and for the `known` tables at once: whichever of them is made anew, both begin anew.
     Partitions are made ahead and dropped by their owner, in its name; what was dropped is recorded, not guessed.
     """
+    identities = "".join(f" || '/' || '{service}.{table}'::regclass::oid::text" for table in known)
     return [
         f"""CREATE FUNCTION {service}.incarnation() RETURNS text LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT extract(epoch FROM pg_postmaster_start_time())::text || '/' || left(pg_walfile_name(pg_current_wal_lsn()), 8)
-         || '/' || '{service}.feed_head'::regclass::oid::text
+         || '/' || '{service}.feed_head'::regclass::oid::text{identities}
 $$""",
         f"""CREATE FUNCTION {service}.events_roll() RETURNS void LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp AS $$

@@ -2,11 +2,12 @@
 
 A known row stands for an entity of another service. Columns that refer to it have an ordinary foreign key, and a trigger
 that takes the known row FOR KEY SHARE and refuses unless it is OPEN. The rules by number are those of docs/references.md.
-Reading order: states, known, guards, answers, asking.
+Reading order: states, known, guards, answers, asking, consequences.
 """
 
 from dbcommon.references.answers import ABSENT, Answer, Found
 from dbcommon.references.asking import Owner, References, Wanted
+from dbcommon.references.consequences import Consequences
 from dbcommon.references.guards import guard, refusals
 from dbcommon.references.known import KnownRows, known_table
 from dbcommon.references.states import Known, Referent
@@ -14,6 +15,7 @@ from dbcommon.references.states import Known, Referent
 __all__ = [
     "ABSENT",
     "Answer",
+    "Consequences",
     "Found",
     "Known",
     "KnownRows",

@@ -37,7 +37,7 @@ class References:
         self._owners = owners
 
     async def ensure_known(self, wanted: Sequence[Wanted]) -> None:
-        """Raises ReferenceNotFound, PeerUnavailable, FeedStale. Whether a known entity is open, the guard decides."""
+        """Raises ReferenceNotFound, ReferenceClosed, PeerUnavailable, FeedStale. Whether what is known is open, the guard decides."""
         for type in sorted({reference.type for reference in wanted}):
             known = self._known[type]
             asked = [reference for reference in wanted if reference.type == type]
@@ -52,9 +52,6 @@ class References:
         """
         known = self._known[wanted.type]
         answers = await self._answers(known, [wanted])
-        if answers[wanted.id].state != Referent.OPEN:
-            message = f"{wanted.field}: the {wanted.type} is not in use"
-            raise ReferenceClosed(message, field=wanted.field, type=wanted.type)
         if await known.missing([wanted.id]):
             await known.store(answers)
 
@@ -68,4 +65,7 @@ class References:
             if answer.state == Referent.NOT_FOUND:
                 message = f"{reference.field}: there is no such {known.type}"
                 raise ReferenceNotFound(message, field=reference.field, type=known.type)
+            if answer.state != Referent.OPEN:
+                message = f"{reference.field}: the {known.type} is not in use"
+                raise ReferenceClosed(message, field=reference.field, type=known.type)
         return {reference.id: answer for reference, answer in zip(references, answers, strict=True)}

@@ -7,27 +7,46 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import BigInteger, Column, Index, MetaData, SmallInteger, Table, UniqueConstraint, Uuid, select, text, update
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Index,
+    MetaData,
+    SmallInteger,
+    Table,
+    UniqueConstraint,
+    Uuid,
+    and_,
+    select,
+    text,
+    true,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql import ColumnElement
 
 from dbcommon import parked
 from dbcommon.database import Database
 from dbcommon.references.answers import Answer
 from dbcommon.references.states import Known, Referent
-from faults import FeedStale, LockTimeout
+from faults import FeedStale, LockTimeout, ReferenceClosed
 
 log = structlog.get_logger()
 
 KNOWN_CACHED = 100_000
 SEEN_SECONDS = 30.0
 CLOSE_LOCK_SECONDS = 8
+CLOSE_BATCH = 500
+DUE_BATCH = 500
 
 
 def known_table(metadata: MetaData, name: str, *facts: Any, key: str = "id") -> Table:
     """The known rows of one type: `fence` is the only column beside the ID whose change waits for open writes (rule 2).
 
     It counts the closings: PostgreSQL waits only where the value changes, and another epoch may close at the same version.
+    `gone` says that the thing is beyond coming back: what refers to it by CASCADE or NULLIFY is due until the state is PURGED.
     """
     return Table(
         name,
@@ -37,9 +56,11 @@ def known_table(metadata: MetaData, name: str, *facts: Any, key: str = "id") -> 
         Column("version", BigInteger, nullable=False),
         Column("state", SmallInteger, nullable=False),
         Column("fence", BigInteger, nullable=False, server_default=text("0")),
+        Column("gone", Boolean, nullable=False, server_default=text("false")),
         *facts,
         UniqueConstraint(key, "fence"),
         Index(f"{name}_closing_idx", key, postgresql_where=text(f"state = {Known.CLOSING:d}")),
+        Index(f"{name}_gone_idx", key, postgresql_where=text(f"gone AND state = {Known.CLOSED:d}")),
     )
 
 
@@ -55,7 +76,7 @@ class KnownRows:
         `closed` is told of a row in the transaction that closes it: no write that refers to the entity is open any more.
         """
         self._platform = platform
-        self._known = known
+        self.table = known
         self._key = next(iter(known.primary_key))
         self._facts = facts
         self._closed = closed
@@ -78,8 +99,13 @@ class KnownRows:
         return [id for id in unseen if id not in found]
 
     async def store(self, answers: Mapping[UUID, Answer]) -> None:
-        """Inserts what was missing, where the answer's epoch is the one that the feed is in (rule 1). Raises FeedStale."""
-        schema = self._known.schema
+        """Inserts what was missing, where the answer's epoch is the one that the feed is in (rule 1). FeedStale, ReferenceClosed.
+
+        Only what is OPEN: anything else would stand for an event that may never come.
+        """
+        if any(answer.state != Referent.OPEN for answer in answers.values()):
+            raise ReferenceClosed(f"the {self.type} is not in use", type=self.type)
+        schema = self.table.schema
         async with self._platform.transaction() as tx:
             present = text(
                 f"SELECT epoch FROM {schema}.feed_state WHERE owner = :owner FOR NO KEY UPDATE"
@@ -90,8 +116,8 @@ class KnownRows:
                 if answer.epoch != epoch:
                     raise FeedStale(f"not caught up with the present epoch of {self.owner}", feed=self.owner)
                 await tx.execute(
-                    insert(self._known)
-                    .values(**self._row(id, answer.epoch, answer.version, _state(answer.state, Known.CLOSED), answer.facts))
+                    insert(self.table)
+                    .values(**self._row(id, answer.epoch, answer.version, answer.state, answer.facts))
                     .on_conflict_do_nothing()
                 )
         self._remember(set(answers))
@@ -99,33 +125,71 @@ class KnownRows:
     async def apply(self, tx: AsyncConnection, event: Any) -> None:
         """Applies an event of the owner's feed: the first step of closing, or a reopening (rule 2)."""
         id, epoch = UUID(event.entity_id), UUID(event.epoch)
-        row = self._row(id, epoch, event.version, _state(event.referent_state, Known.CLOSING), event.payload)
-        newer = (self._known.c.epoch != epoch) | (self._known.c.version < event.version)
+        row = self._row(id, epoch, event.version, event.referent_state, event.payload)
+        newer = (self.table.c.epoch != epoch) | (self.table.c.version < event.version)
         if row["state"] == Known.OPEN:
-            await tx.execute(update(self._known).where(self._key == id, newer).values(row))
+            await tx.execute(update(self.table).where(self._key == id, newer).values(row))
         else:  # without the key: in SET it would make ON CONFLICT wait for every open write that refers, even unchanged
             news = {name: value for name, value in row.items() if name != self._key.name}
-            insertion = insert(self._known).values(row)
+            insertion = insert(self.table).values(row)
             await tx.execute(insertion.on_conflict_do_update(index_elements=[self._key], set_=news, where=newer))
 
     async def close(self) -> None:
-        """The second step of closing, for every row that is in the first: waits for open writes, and locks nothing else."""
-        table = self._known
-        async with self._platform.transaction(read_only=True) as tx:
-            closing = (await tx.execute(select(self._key, table.c.version).where(table.c.state == Known.CLOSING))).all()
-        id: Any
-        for id, version in closing:
-            close = update(table).where(self._key == id, table.c.state == Known.CLOSING, table.c.version == version)
+        """The second step of closing, for every row that is in the first: waits for open writes, and locks nothing else.
+
+        What nobody writes to goes in batches; only the others are waited for, one by one.
+        """
+        if not await self._closing():
+            return
+        while await self._fence(true(), skip_locked=True) == CLOSE_BATCH:
+            continue
+        for id in await self._closing():
             try:
-                async with self._platform.transaction(lock_seconds=CLOSE_LOCK_SECONDS) as tx:
-                    done = await tx.execute(close.values(state=Known.CLOSED.value, fence=table.c.fence + 1))
-                    if done.rowcount and self._closed is not None:
-                        await self._closed(tx, id)
+                await self._fence(self._key == id)
             except LockTimeout:  # a write is open for long: the row refuses new ones, and the feed must not wait for it
                 log.warning("a known row cannot be closed yet", type=self.type, id=str(id))
 
-    def _row(self, id: UUID, epoch: UUID, version: int, state: Known, facts: Any) -> dict[str, Any]:
-        return {self._key.name: id, "epoch": epoch, "version": version, "state": state.value, **self._facts(facts)}
+    async def _closing(self) -> Sequence[UUID]:
+        async with self._platform.transaction(read_only=True) as tx:
+            return (await tx.execute(select(self._key).where(self.table.c.state == Known.CLOSING))).scalars().all()
+
+    async def _fence(self, which: ColumnElement[bool], *, skip_locked: bool = False) -> int:
+        """Closes such rows in one transaction; how many there were."""
+        closing = select(self._key).where(which, self.table.c.state == Known.CLOSING).order_by(self._key).limit(CLOSE_BATCH)
+        async with self._platform.transaction(lock_seconds=CLOSE_LOCK_SECONDS) as tx:
+            ids: Sequence[UUID] = (await tx.execute(closing.with_for_update(skip_locked=skip_locked))).scalars().all()
+            close = update(self.table).where(self._key.in_(ids))
+            await tx.execute(close.values(state=Known.CLOSED.value, fence=self.table.c.fence + 1))
+            if self._closed is not None:
+                for id in ids:
+                    await self._closed(tx, id)
+        return len(ids)
+
+    async def due(self, after: UUID | None) -> Sequence[UUID]:
+        """Whose CASCADE and NULLIFY are due, by ID, some of them: what is gone, and has been closed."""
+        found = select(self._key).where(self._is_due).order_by(self._key).limit(DUE_BATCH)
+        async with self._platform.transaction(read_only=True) as tx:
+            return (await tx.execute(found if after is None else found.where(self._key > after))).scalars().all()
+
+    async def lock_due(self, tx: AsyncConnection, id: UUID) -> bool:
+        """Whether that is so, and stays so until the transaction ends."""
+        locked = select(self._key).where(self._key == id, self._is_due).with_for_update(key_share=True)
+        return (await tx.execute(locked)).first() is not None
+
+    async def mark_purged(self, tx: AsyncConnection, id: UUID) -> None:
+        """Nothing is due any more (rule 5: last, at that version)."""
+        await tx.execute(update(self.table).where(self._key == id).values(state=Known.PURGED.value))
+
+    @property
+    def _is_due(self) -> ColumnElement[bool]:
+        return and_(self.table.c.gone, self.table.c.state == Known.CLOSED)
+
+    def _row(self, id: UUID, epoch: UUID, version: int, referent: int, facts: Any) -> dict[str, Any]:
+        """The row after it was heard of: what is not OPEN has its second step before it (rule 2)."""
+        state = Known.OPEN if referent == Referent.OPEN else Known.CLOSING
+        gone = referent == Referent.PURGED
+        kept = {} if gone and not facts.type_url else self._facts(facts)  # what is gone may have none any more
+        return {self._key.name: id, "epoch": epoch, "version": version, "state": state.value, "gone": gone, **kept}
 
     def _remember(self, ids: set[UUID]) -> None:
         now = asyncio.get_running_loop().time()
@@ -134,7 +198,3 @@ class KnownRows:
             self._seen.move_to_end(id)
         while len(self._seen) > KNOWN_CACHED:
             self._seen.popitem(last=False)
-
-
-def _state(referent: int, closed: Known) -> Known:
-    return {Referent.OPEN: Known.OPEN, Referent.PURGED: Known.PURGED}.get(Referent(referent), closed)

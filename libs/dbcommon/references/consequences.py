@@ -1,0 +1,83 @@
+"""What becomes of rows that refer to a thing that is gone for ever: CASCADE deletes them, NULLIFY empties the column (rule 5)."""
+
+import asyncio
+from collections.abc import Sequence
+from uuid import UUID
+
+import structlog
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
+
+from dbcommon.constraints import violated
+from dbcommon.database import Database
+from dbcommon.references.known import KnownRows
+from faults import LockTimeout
+from referring import Column, Rule
+
+BATCH = 1_000
+"""Rows changed in one transaction: the feed of their owner may wait for it."""
+POLL_SECONDS = 1.0
+
+log = structlog.get_logger()
+
+
+class Consequences:
+    """Applies what is due, in the process that is elected. That it is due is in the known row, so a kill loses nothing."""
+
+    def __init__(self, platform: Database, known: Sequence[KnownRows], columns: Sequence[Column]) -> None:
+        """`columns` are those of this service."""
+        self._platform = platform
+        self._known = known
+        self._columns = [column for column in columns if column.rule in (Rule.CASCADE, Rule.NULLIFY)]
+
+    async def run(self) -> None:
+        """Endless; beside the consumer, which does not wait for it."""
+        while True:
+            await self.step()
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def step(self) -> None:
+        """Applies everything that is due, once."""
+        for known in self._known:
+            columns = [column for column in self._columns if column.type == known.type]
+            after = None
+            while due := await known.due(after):
+                for id in due:
+                    await self._try(known, id, columns)
+                after = due[-1]
+
+    async def _try(self, known: KnownRows, id: UUID, columns: Sequence[Column]) -> None:
+        told = {"type": known.type, "id": str(id)}
+        try:
+            for column in columns:
+                while await self._change(known, id, column) == BATCH:
+                    continue
+            if await self._mark(known, id, columns):
+                log.info("nothing is left of what referred to a thing that is gone", **told)
+        except LockTimeout:
+            log.warning("a row that refers to a thing that is gone is locked", **told)
+        except IntegrityError as error:  # rows that a restored backup brought back: an operator's, the others do not wait
+            log.error("a row that refers to a thing that is gone is needed by another", **told, constraint=violated(error))
+
+    async def _change(self, known: KnownRows, id: UUID, column: Column) -> int:
+        """Deletes or empties some rows of a column, in a transaction of its own; how many."""
+        table, some = f"{column.service}.{column.table}", f"{column.name} = :id"
+        change = f"DELETE FROM {table}" if column.rule is Rule.CASCADE else f"UPDATE {table} SET {column.name} = NULL"
+        # The column again beside the place: who waited for another's change must look at what is there now.
+        statement = f"{change} WHERE {some} AND ctid = ANY (ARRAY(SELECT ctid FROM {table} WHERE {some} LIMIT {BATCH}))"
+        async with self._platform.transaction() as tx:
+            if not await known.lock_due(tx, id):
+                return 0
+            return (await tx.execute(text(statement), {"id": id})).rowcount
+
+    async def _mark(self, known: KnownRows, id: UUID, columns: Sequence[Column]) -> bool:
+        """PURGED, where nothing is left; whether it is."""
+        async with self._platform.transaction() as tx:
+            if not await known.lock_due(tx, id):
+                return False
+            for column in columns:
+                left = f"SELECT EXISTS (SELECT FROM {column.service}.{column.table} WHERE {column.name} = :id)"
+                if (await tx.execute(text(left), {"id": id})).scalar_one():
+                    return False
+            await known.mark_purged(tx, id)
+        return True
