@@ -186,6 +186,14 @@ class ReferenceClosed(FailedPrecondition):
     common = True
 
 
+class NotClosedYet(Fault):
+    """A thing is not closed here at the version that its owner asks about; an answer would acknowledge nothing."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "NOT_CLOSED_YET"
+    common = True
+
+
 class PeerUnavailable(Unavailable):
     """The service that would have to be asked does not answer."""
 

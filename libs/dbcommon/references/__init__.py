@@ -2,12 +2,13 @@
 
 A known row stands for an entity of another service. Columns that refer to it have an ordinary foreign key, and a trigger
 that takes the known row FOR KEY SHARE and refuses unless it is OPEN. The rules by number are those of docs/references.md.
-Reading order: states, known, guards, answers, asking, consequences.
+Reading order: states, known, guards, answers, asking, consequences, counting.
 """
 
 from dbcommon.references.answers import ABSENT, Answer, Found
 from dbcommon.references.asking import Owner, References, Wanted
 from dbcommon.references.consequences import Consequences
+from dbcommon.references.counting import CannotCount, Counting
 from dbcommon.references.guards import guard, refusals
 from dbcommon.references.known import KnownRows, known_table
 from dbcommon.references.states import Known, Referent
@@ -15,7 +16,9 @@ from dbcommon.references.states import Known, Referent
 __all__ = [
     "ABSENT",
     "Answer",
+    "CannotCount",
     "Consequences",
+    "Counting",
     "Found",
     "Known",
     "KnownRows",

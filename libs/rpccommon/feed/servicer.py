@@ -97,6 +97,7 @@ def _parts(events: Sequence[StoredEvent]) -> list[Sequence[StoredEvent]]:
 
 
 def stored_to_pb(event: StoredEvent) -> events_pb2.Event:
+    """An event as it is sent."""
     return events_pb2.Event(
         event_id=str(event.event_id),
         type=event.type,
