@@ -1,7 +1,7 @@
 """What refers to a thing that is gone for ever is deleted or emptied, in short transactions, whoever is killed meanwhile."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextvars import Context
 from uuid import UUID, uuid4
 
@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 from sqlalchemy import text
 
+from dbcommon.database import Transaction
 from dbcommon.inbox import forget_readiness
 from dbcommon.references import Known, Referent
 from faults import ReferenceClosed
@@ -101,6 +102,47 @@ async def test_what_comes_back_after_all_loses_nothing(referrer: Referrer, state
     await referrer.consequences.step()
     assert (await referrer.left(station))["slots"] == 2
     assert await referrer.row(station) == (Known.OPEN if state == OPEN else Known.CLOSED, 3, False)
+
+
+async def test_what_comes_back_after_it_was_found_due_loses_nothing(referrer: Referrer, monkeypatch: pytest.MonkeyPatch) -> None:
+    station = await referrer.station(slots_made=2)
+    await referrer.hears(STATION, station, 2, GONE)
+    await referrer.closes()
+    due = referrer.known[STATION].due
+
+    async def late(after: UUID | None) -> Sequence[UUID]:
+        found = await due(after)
+        if found:
+            await referrer.hears(STATION, station, 3, OPEN)
+        return found
+
+    monkeypatch.setattr(referrer.known[STATION], "due", late)
+    await referrer.consequences.step()
+    assert (await referrer.left(station))["slots"] == 2
+    assert await referrer.row(station) == (Known.OPEN, 3, False)
+
+
+async def test_a_row_that_is_brought_back_at_the_last_moment_keeps_it_from_being_purged(
+    referrer: Referrer, outside: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    station = await referrer.station(slots_made=1)
+    await outside.execute("CREATE TABLE public.backup AS SELECT * FROM bookings.slots")
+    await referrer.hears(STATION, station, 2, GONE)
+    await referrer.closes()
+    lock_due = referrer.known[STATION].lock_due
+
+    async def restored(tx: Transaction, id: UUID) -> bool:
+        if not await outside.fetchval("SELECT count(*) FROM bookings.slots"):
+            await outside.execute("SET session_replication_role = replica; INSERT INTO bookings.slots SELECT * FROM public.backup")
+        return await lock_due(tx, id)
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(referrer.known[STATION], "lock_due", restored)
+        await referrer.consequences.step()
+    assert await referrer.row(station) == (Known.CLOSED, 2, True)
+    await referrer.consequences.step()
+    assert await referrer.row(station) == (Known.PURGED, 2, True)
+    assert await referrer.left(station) == NOTHING
 
 
 async def test_a_write_that_is_still_open_is_waited_for_and_what_it_wrote_goes_too(referrer: Referrer) -> None:
