@@ -192,6 +192,22 @@ class NotClosedYet(Fault):
     code = Code.FAILED_PRECONDITION
     reason = "NOT_CLOSED_YET"
     common = True
+    retry_seconds = 1.0
+
+
+class StillReferenced(Fault):
+    """Something refers to the thing: gone once that is. Not definite: it is the state of others, and changes without us."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "STILL_REFERENCED"
+    common = True
+
+
+class PurgeUnfinished(Unavailable):
+    """A purge is under way that began without the one who registers."""
+
+    reason = "PURGE_UNFINISHED"
+    common = True
 
 
 class PeerUnavailable(Unavailable):

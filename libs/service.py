@@ -25,7 +25,7 @@ from dbcommon.database import Database, assert_idle
 from dbcommon.election import lead
 from dbcommon.feed import Feed
 from dbcommon.inbox import Freshness, Inbox
-from dbcommon.references import Consequences, KnownRows
+from dbcommon.references import Consequences, KnownRows, Registry
 from dbcommon.relay import Relay
 from dbcommon.replay import Parked
 from dbcommon.sagas import Kind, Sagas
@@ -42,7 +42,7 @@ from rpccommon.feed.gauges import RelayGauge, show_followed
 from rpccommon.keys import FetchedKeys, FixedKeys, Keys
 from rpccommon.parked import ParkedEvents
 from rpccommon.policies import policies
-from rpccommon.references import ReferencesServicer, ReferentSource
+from rpccommon.references import Owned, ReferencesServicer, Referring, RefersToNothing, registration
 from rpccommon.registry import registry
 from rpccommon.sagas import UnfinishedSagas
 from rpccommon.server import Server, run_workers
@@ -113,6 +113,10 @@ class Parts:
         """The service's own feed."""
         return Feed(self.platform, self.schema.service)
 
+    def registry(self, types: Sequence[str]) -> Registry:
+        """Who refers to this service's things of these types."""
+        return Registry(self.platform, self.schema.service, self.feed, contract=registry(), types=types)
+
     @cached_property
     def tokens(self) -> Tokens:
         """Signs page tokens and cursors."""
@@ -157,7 +161,7 @@ class Serving:
 
     parts: Parts
     verifier: Verifier
-    referents: ReferentSource
+    referents: Owned
     services: Sequence[ServiceDescriptor]
     register: Sequence[Callable[[grpc.aio.Server], None]]
     peers: Sequence[Peer] = ()
@@ -167,6 +171,7 @@ class Serving:
     sagas: Sequence[Kind] = ()
     """What may be unfinished here, for metrics and `make sagas`."""
     fresh: Callable[[], None] | None = None
+    referring: Referring = field(default_factory=RefersToNothing)
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
 
 
@@ -232,7 +237,8 @@ def _server(wanted: Serving, telemetry: Telemetry) -> Server:
 
     def register_common(server: grpc.aio.Server) -> None:
         events_pb2_grpc.add_EventsServiceServicer_to_server(EventsServicer(parts.feed, parts.tokens), server)
-        references_pb2_grpc.add_ReferencesServiceServicer_to_server(ReferencesServicer(wanted.referents), server)
+        references = ReferencesServicer(wanted.referents, wanted.referring, parts.tokens)
+        references_pb2_grpc.add_ReferencesServiceServicer_to_server(references, server)
 
     return Server(
         service,
@@ -257,6 +263,7 @@ def _workers(wanted: Serving) -> list[Worker]:
                 parts.platform, service, following.peer.name, following.handlers, events_pb2.Event.SerializeToString,
                 [known.close for known in following.known],
             ),
+            register=registration(following.peer, service, registry()),
         ).run
         for following in wanted.following
     ]  # fmt: skip

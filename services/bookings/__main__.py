@@ -13,9 +13,10 @@ from bookings.config import Config
 from bookings.rpc import BookingsServicer, CustomersServicer, SlotsServicer
 from bookings.store import sagas
 from bookings.tables import SCHEMA, known_stations, known_users, requests_
-from bookings.usecases.bookings import Bookings, Referents
+from bookings.usecases.bookings import Bookings
 from bookings.usecases.customers import Customers
 from bookings.usecases.deposits import Deposits
+from bookings.usecases.referents import TYPES, Referents
 from bookings.usecases.slots import Slots
 from bookings.wire import heard
 from bookings.wire.bookings import event_to_pb
@@ -61,7 +62,7 @@ def build(config: Config) -> Serving:
     return Serving(
         parts=parts,
         verifier=parts.verifier(published_keys(identity)),
-        referents=Referents(platform=parts.platform, feed=parts.feed, encode=event_to_pb),
+        referents=Referents(platform=parts.platform, feed=parts.feed, registry=parts.registry(TYPES), encode=event_to_pb),
         services=SERVICES,
         register=[
             lambda server: customers_pb2_grpc.add_CustomersServiceServicer_to_server(CustomersServicer(customers), server),

@@ -21,6 +21,7 @@ from sqlalchemy import (
 )  # fmt: skip
 
 from dbcommon import feed, inbox, migrate, parked, references, requests
+from dbcommon.references import registering
 from dbcommon.schema import Access, Schema, metadata_of
 
 metadata = metadata_of("bookings")
@@ -31,6 +32,7 @@ parked.tables(metadata)
 schema_compatibility = migrate.table(metadata)
 feed.tables(metadata)
 outbox = metadata.tables["bookings.outbox"]
+registering.tables(metadata)
 
 known_stations = references.known_table(
     metadata,
@@ -145,6 +147,7 @@ bookings = Table(
         ["station_id", "slot_date", "slot_start"],
         ["bookings.slots.station_id", "bookings.slots.local_date", "bookings.slots.local_start"],
     ),
+    Index(None, "id"),
     Index(None, "station_id", "start_time", "id"),
     Index(None, "station_id", "state", "start_time", "id"),
     Index(None, "station_id", "customer_id", "start_time", "id"),
@@ -215,6 +218,7 @@ SCHEMA = Schema(
         "feed_state": inbox.ACCESS,
         **parked.ACCESS,
         "schema_compatibility": migrate.ACCESS,
+        **registering.ACCESS,
         "known_stations": Access(app=("SELECT",), platform=("SELECT", "INSERT", "UPDATE"), tenant="id"),
         "known_users": Access(platform=("SELECT", "INSERT", "UPDATE")),
         "customers": Access(app=("SELECT", "INSERT", "UPDATE"), platform=("SELECT", "UPDATE (user_id)"), tenant="station_id"),
@@ -229,6 +233,7 @@ SCHEMA = Schema(
     after=[
         *feed.ddl("bookings", "known_stations", "known_users"),
         *migrate.grants("bookings"),
+        *registering.ddl("bookings"),
         *references.guard("bookings", "customers", "station_id", known=known_stations, owner="identity"),
         *references.guard("bookings", "customers", "user_id", known=known_users, owner="identity"),
         *references.guard("bookings", "schedules", "station_id", known=known_stations, owner="identity"),

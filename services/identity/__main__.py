@@ -28,7 +28,7 @@ from identity.rpc import MembershipsServicer, StationsServicer, TokensServicer, 
 from identity.tables import SCHEMA, requests_
 from identity.usecases.logins import Logins
 from identity.usecases.memberships import Memberships
-from identity.usecases.referents import Referents
+from identity.usecases.referents import TYPES, Referents
 from identity.usecases.stations import Stations
 from identity.usecases.users import Users
 from identity.wire import stations as stations_wire
@@ -65,8 +65,9 @@ def build(config: Config) -> Serving:
 
     logins = Logins(platform=parts.platform, keyring=config.keyring, passwords=users.passwords, sign=sign, now=now)
     referents = Referents(
-        platform=parts.platform, feed=parts.feed, encode_station=stations_wire.event_to_pb, encode_user=users_wire.event_to_pb
-    )
+        platform=parts.platform, feed=parts.feed, registry=parts.registry(TYPES),
+        encode_station=stations_wire.event_to_pb, encode_user=users_wire.event_to_pb,
+    )  # fmt: skip
     return Serving(
         parts=parts,
         verifier=parts.verifier(FixedKeys.from_jwks(config.jwks)),

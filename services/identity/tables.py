@@ -16,6 +16,7 @@ from sqlalchemy import (
 )  # fmt: skip
 
 from dbcommon import feed, migrate, requests
+from dbcommon.references import registering
 from dbcommon.schema import Access, Schema, metadata_of
 from identity.domain.memberships import MEMBERSHIPS_MAX
 
@@ -25,6 +26,7 @@ requests_ = requests.table(metadata)
 schema_compatibility = migrate.table(metadata)
 feed.tables(metadata)
 outbox = metadata.tables["identity.outbox"]
+registering.tables(metadata)
 
 
 def _time(name: str, *, nullable: bool = False) -> Column[object]:
@@ -102,6 +104,7 @@ SCHEMA = Schema(
         "requests": requests.ACCESS,
         **feed.ACCESS,
         "schema_compatibility": migrate.ACCESS,
+        **registering.ACCESS,
         "stations": Access(app=("SELECT",), platform=("SELECT", "INSERT", "UPDATE"), tenant="id"),
         "users": Access(platform=("SELECT", "INSERT", "UPDATE")),
         "memberships": Access(app=("SELECT", "INSERT"), platform=("SELECT",), tenant="station_id"),
@@ -109,6 +112,7 @@ SCHEMA = Schema(
     after=[
         *feed.ddl("identity"),
         *migrate.grants("identity"),
+        *registering.ddl("identity"),
         _PER_USER,
         "REVOKE ALL ON FUNCTION identity.memberships_per_user() FROM PUBLIC",
         "CREATE TRIGGER memberships_per_user AFTER INSERT ON identity.memberships FOR EACH ROW EXECUTE FUNCTION identity.memberships_per_user()",

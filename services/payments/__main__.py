@@ -54,7 +54,7 @@ def build(config: Config) -> Serving:
     return Serving(
         parts=parts,
         verifier=parts.verifier(published_keys(identity)),
-        referents=Referents(feed=parts.feed),
+        referents=Referents(platform=parts.platform, feed=parts.feed, encode=account_event_to_pb),
         services=SERVICES,
         register=[
             lambda server: payments_pb2_grpc.add_PaymentsServiceServicer_to_server(

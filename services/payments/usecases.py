@@ -5,16 +5,21 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from referring import Column
+
 from callers import Caller
 from dbcommon.database import Database, Transaction
 from dbcommon.feed import Event, Feed
 from dbcommon.keyset import Row, pages
-from dbcommon.references import ABSENT, Found, References, Wanted
+from dbcommon.references import ABSENT, Found, Listed, References, ReferentPage, Wanted, referents
 from dbcommon.requests import Requests
+from faults import InvalidArgument
 from pages import Page
 from payments import store
 from payments.domain import Account, NewPayment, Payment, close, receive, record
 from payments.store import ListQuery
+
+ACCOUNT_TYPE = "payments.Account"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +65,7 @@ class Payments:
         await store.insert_payment(tx, payment)
         await store.save_account(tx, before, after)
         await _announce(tx, self.new_id(), "payments.Payment", payment_id, payment, self.encode_payment(payment))
-        await _announce(tx, self.new_id(), "payments.Account", wanted.booking_id, after, self.encode_account(after))
+        await _announce(tx, self.new_id(), ACCOUNT_TYPE, wanted.booking_id, after, self.encode_account(after))
         return payment
 
     async def get(self, station_id: UUID, payment_id: UUID) -> Payment:
@@ -102,10 +107,29 @@ async def _announce(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Referents:
-    """Answers the checks of other services: nothing of payments is referred to."""
+    """Answers other services: nothing of payments is referred to, but who follows its accounts may have lost the thread."""
 
+    platform: Database
     feed: Feed
+    encode: Callable[[Account], bytes]
 
     async def check(self, type: str, items: Sequence[tuple[UUID | None, UUID]]) -> tuple[UUID, Sequence[Found]]:
         """The epoch, and that there is no such thing, for each item."""
         return (await self.feed.head()).epoch, [ABSENT] * len(items)
+
+    async def register(self, columns: Sequence[Column]) -> tuple[UUID, int]:
+        """Raises InvalidArgument, whatever the columns."""
+        raise InvalidArgument({f"columns[{n}].type": "nothing of payments is referred to" for n in range(len(columns))})
+
+    def stream(self, type: str, after_id: UUID | None) -> AsyncIterator[ReferentPage]:
+        """All accounts whose money has changed, by booking. Raises InvalidArgument, FeedStale."""
+        if type != ACCOUNT_TYPE:
+            raise InvalidArgument({"type": f"it must be {ACCOUNT_TYPE}"})
+        return referents(self.platform, "payments", self.feed, self._accounts, after_id)
+
+    async def _accounts(self, tx: Transaction, after: UUID | None, limit: int) -> Sequence[Listed]:
+        there = await store.accounts_after(tx, after, limit)
+        return [
+            (account.booking_id, account.station_id, Found(state=0, version=account.version, facts=self.encode(account)))
+            for account in there
+        ]

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from faults import CursorDiverged
+from faults import CursorDiverged, PeerUnavailable
 from rpccommon.feed import Batch, Consumer, EventsServicer
 from tests.unit.rpc_feed import EPOCH, START, TOKENS, Feed
 from tests.unit.rpc_stage import Stage, stage
@@ -134,3 +134,18 @@ async def test_a_consumer_goes_on_asking_where_it_is_refused(on: Stage, feed: Fe
     feed.fill(1)
     await applied(inbox, 1)
     await stopped(task)
+
+
+async def test_who_refers_registers_before_each_stream_and_follows_nothing_until_it_is_answered(
+    on: Stage, feed: Feed, inbox: Inbox
+) -> None:
+    async def register() -> None:
+        inbox.steps.append("register")
+        if inbox.steps.count("register") < 3:
+            raise PeerUnavailable("not yet", peer="test")
+
+    feed.fill(3)
+    task = asyncio.create_task(Consumer(on.peer, [], inbox, register=register).run())
+    await applied(inbox, 3)
+    await stopped(task)
+    assert inbox.steps[:10] == ["cursor", "begin", "register"] * 3 + ["apply"]

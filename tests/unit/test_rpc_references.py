@@ -2,59 +2,20 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
-from google.protobuf import any_pb2
 from teppan.bookings.v1 import bookings_pb2
-from teppan.common.v1 import references_pb2
 
 from faults import FeedStale, PeerUnavailable
 from rpccommon import present
-from rpccommon.references import Answer, Checker, ReferencesServicer
+from rpccommon.references import Answer, Checker
+from tests.unit.rpc_owned import EPOCH, NOT_FOUND, OPEN, Source, servicer
 from tests.unit.rpc_stage import STATION, Stage, now, stage
 
-OPEN, NOT_FOUND = references_pb2.REFERENT_STATE_OPEN, references_pb2.REFERENT_STATE_NOT_FOUND
-EPOCH = UUID(int=99)
 STATIONS = "identity.Station"
-
-
-@dataclass
-class Found:
-    """What there is of an item."""
-
-    state: int
-    version: int
-    facts: bytes | None
-
-
-class Source:
-    """Has every thing whose ID is not divisible by ten."""
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[str, list[tuple[UUID | None, UUID]]]] = []
-        self.gate = asyncio.Event()
-        self.gate.set()
-        self.entered = asyncio.Event()
-        self.fault: Exception | None = None
-
-    async def check(self, type: str, items: Sequence[tuple[UUID | None, UUID]]) -> tuple[UUID, Sequence[Found]]:
-        self.asked.append((type, list(items)))
-        self.entered.set()
-        await self.gate.wait()
-        if self.fault:
-            raise self.fault
-        return EPOCH, [self._found(thing) for _, thing in items]
-
-    def _found(self, id: UUID) -> Found:
-        if id.int % 10 == 0:
-            return Found(NOT_FOUND, 0, None)
-        packed = any_pb2.Any()
-        packed.Pack(bookings_pb2.GetBookingRequest(station_id=str(id)))
-        return Found(OPEN, id.int, packed.SerializeToString())
 
 
 @pytest.fixture
@@ -64,7 +25,7 @@ def source() -> Source:
 
 @pytest.fixture
 async def on(source: Source) -> AsyncIterator[Stage]:
-    async with stage(ReferencesServicer(source)) as running:
+    async with stage(servicer(source)) as running:
         yield running
 
 
@@ -113,7 +74,7 @@ async def test_what_many_ask_at_once_is_asked_once_and_each_thing_once(checker: 
 async def test_who_asks_a_moment_later_is_asked_for_together_with_the_first(
     checker: Checker, source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rpccommon.references.GATHER_SECONDS", 0.1)
+    monkeypatch.setattr("rpccommon.references.checking.GATHER_SECONDS", 0.1)
     first = asyncio.create_task(checker.check(STATIONS, ids(1)))
     for _ in range(5):
         await asyncio.sleep(0)
@@ -211,7 +172,7 @@ async def test_what_is_not_there_is_remembered_for_a_second_at_most(
 
 
 async def test_what_is_not_there_is_remembered_of_few(checker: Checker, source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rpccommon.references.REFUSED_CACHED", 2)
+    monkeypatch.setattr("rpccommon.references.checking.REFUSED_CACHED", 2)
     await checker.check(STATIONS, ids(10, 20, 30))
     await checker.check(STATIONS, ids(20, 30))
     assert len(source.asked) == 1

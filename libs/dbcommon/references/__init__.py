@@ -2,16 +2,19 @@
 
 A known row stands for an entity of another service. Columns that refer to it have an ordinary foreign key, and a trigger
 that takes the known row FOR KEY SHARE and refuses unless it is OPEN. The rules by number are those of docs/references.md.
-Reading order: states, known, guards, answers, asking, consequences, counting.
+Reading order: states, known, guards, answers, asking, consequences, counting; of the owner: epochs, registering, streaming.
 """
 
 from dbcommon.references.answers import ABSENT, Answer, Found
 from dbcommon.references.asking import Owner, References, Wanted
 from dbcommon.references.consequences import Consequences
 from dbcommon.references.counting import CannotCount, Counting
+from dbcommon.references.epochs import present_epoch
 from dbcommon.references.guards import guard, refusals
 from dbcommon.references.known import KnownRows, known_table
+from dbcommon.references.registering import Registry
 from dbcommon.references.states import Known, Referent
+from dbcommon.references.streaming import Listed, ReferentPage, referents
 
 __all__ = [
     "ABSENT",
@@ -22,11 +25,16 @@ __all__ = [
     "Found",
     "Known",
     "KnownRows",
+    "Listed",
     "Owner",
     "References",
     "Referent",
+    "ReferentPage",
+    "Registry",
     "Wanted",
     "guard",
     "known_table",
+    "present_epoch",
+    "referents",
     "refusals",
 ]

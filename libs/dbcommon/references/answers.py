@@ -32,7 +32,7 @@ class Found:
     """What an owner has of one thing that it is asked about."""
 
     state: int
-    """A Referent."""
+    """A Referent; 0 where nothing refers to things of that type."""
     version: int
     """Of the thing, within the epoch of the feed."""
     facts: bytes | None

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
@@ -49,9 +49,12 @@ class Inbox(Protocol):
 class Consumer:
     """Follows the feed of a peer into an inbox."""
 
-    def __init__(self, peer: Peer, types: Sequence[str], inbox: Inbox) -> None:
-        """Asks nothing yet; `types` are the event types that are wanted."""
+    def __init__(
+        self, peer: Peer, types: Sequence[str], inbox: Inbox, *, register: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
+        """Asks nothing yet; `types` are the event types that are wanted. `register` is called before each stream."""
         self._peer = peer
+        self._register = register
         self._types = types
         self._inbox = inbox
         self._stub = events_pb2_grpc.EventsServiceStub(peer.channel)
@@ -70,6 +73,8 @@ class Consumer:
     async def _follow(self) -> None:
         cursor = await self._inbox.cursor()
         await self._inbox.begin()
+        if self._register is not None:
+            await self._register()
         request = events_pb2.StreamEventsRequest(types=self._types)
         if cursor is not None:
             request.after_cursor = cursor

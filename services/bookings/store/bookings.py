@@ -114,6 +114,14 @@ async def referents(tx: Transaction, ids: list[UUID]) -> list[Booking]:
     return [_booking(row) for row in rows.mappings()]
 
 
+async def referents_after(tx: Transaction, booking_id: UUID | None, limit: int) -> list[Booking]:
+    """Bookings by ID, after an ID, of any station, without lines."""
+    statement = select(bookings).order_by(bookings.c.id).limit(limit)
+    if booking_id is not None:
+        statement = statement.where(bookings.c.id > booking_id)
+    return [_booking(row) for row in (await tx.execute(statement)).mappings()]
+
+
 async def _lines(tx: Transaction, station_id: UUID, booking_id: UUID) -> tuple[Line, ...]:
     where = (price_lines.c.station_id == station_id, price_lines.c.booking_id == booking_id)
     rows = await tx.execute(select(price_lines).where(*where).order_by(price_lines.c.line))

@@ -1,6 +1,6 @@
 """Bookings: made, read, listed, cancelled."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -15,9 +15,9 @@ from bookings.store import slots as slot_store
 from bookings.store.listing import ListQuery
 from callers import Caller
 from dbcommon.database import Database, Transaction
-from dbcommon.feed import Event, Feed
+from dbcommon.feed import Event
 from dbcommon.keyset import Row, pages
-from dbcommon.references import ABSENT, Found, References, Referent, Wanted
+from dbcommon.references import References, Referent, Wanted
 from dbcommon.requests import Requests
 from faults import PermissionDenied
 from pages import Page
@@ -143,27 +143,3 @@ def booking_event(booking: Booking, encode: Callable[[Booking], bytes], event_id
 def referent_state(booking: Booking) -> Referent:
     """Whether new payments may refer to a booking."""
     return Referent.CLOSED if booking.state in UNPAYABLE else Referent.OPEN
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Referents:
-    """Answers the checks of other services."""
-
-    platform: Database
-    feed: Feed
-    encode: Callable[[Booking], bytes]
-
-    async def check(self, type: str, items: Sequence[tuple[UUID | None, UUID]]) -> tuple[UUID, Sequence[Found]]:
-        """The epoch, and an answer for each item in order; a booking of another station is not found."""
-        epoch = (await self.feed.head()).epoch
-        found: dict[tuple[UUID, UUID], Booking] = {}
-        if type == EVENT_TYPE:
-            async with self.platform.transaction(read_only=True) as tx:
-                rows = await store.referents(tx, [id for _, id in items])
-            found = {(row.station_id, row.booking_id): row for row in rows if row.booking_id}
-        return epoch, [self._found(found.get((station_id, id))) if station_id else ABSENT for station_id, id in items]
-
-    def _found(self, booking: Booking | None) -> Found:
-        if booking is None:
-            return ABSENT
-        return Found(state=referent_state(booking), version=booking.version, facts=self.encode(booking))

@@ -35,6 +35,14 @@ async def stations_of(tx: Transaction, ids: Collection[UUID]) -> dict[UUID, Stat
     return {row["id"]: _station(row) for row in rows.mappings()}
 
 
+async def stations_after(tx: Transaction, station_id: UUID | None, limit: int) -> list[Station]:
+    """Stations by ID, after an ID; crosses stations."""
+    statement = select(stations).order_by(stations.c.id).limit(limit)
+    if station_id is not None:
+        statement = statement.where(stations.c.id > station_id)
+    return [_station(row) for row in (await tx.execute(statement)).mappings()]
+
+
 async def page(
     tx: Transaction, *, among: Collection[UUID] | None, show_deleted: bool, after: str | None, size: int
 ) -> Page[Station]:

@@ -49,6 +49,14 @@ async def users_of(tx: Transaction, ids: Collection[UUID]) -> dict[UUID, User]:
     return {row["id"]: _user(row, email="") for row in rows.mappings()}
 
 
+async def users_after(tx: Transaction, user_id: UUID | None, limit: int) -> list[User]:
+    """Users by ID, after an ID, without emails."""
+    statement = select(users).order_by(users.c.id).limit(limit)
+    if user_id is not None:
+        statement = statement.where(users.c.id > user_id)
+    return [_user(row, email="") for row in (await tx.execute(statement)).mappings()]
+
+
 async def lock_first_administrator(tx: Transaction) -> None:
     """Only one transaction at a time looks for an administrator, and makes one."""
     await tx.execute(select(func.pg_advisory_xact_lock(func.hashtextextended("identity: the first administrator", 0))))

@@ -1,25 +1,31 @@
 """What other services are told of stations and users that they refer to."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from dbcommon.database import Database
+from referring import Column
+
+from dbcommon.database import Database, Transaction
 from dbcommon.feed import Feed
-from dbcommon.references import ABSENT, Found
+from dbcommon.references import ABSENT, Found, Listed, ReferentPage, Registry, referents
+from faults import InvalidArgument
 from identity.domain.stations import Station
 from identity.domain.users import User
 from identity.store import stations as station_store
 from identity.store import users as user_store
 from identity.usecases import stations, users
 
+TYPES = (stations.EVENT_TYPE, users.EVENT_TYPE)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Referents:
-    """Answers the checks of other services."""
+    """Answers those who refer to stations and users."""
 
     platform: Database
     feed: Feed
+    registry: Registry
     encode_station: Callable[[Station], bytes]
     encode_user: Callable[[User], bytes]
 
@@ -29,6 +35,24 @@ class Referents:
         found = await self._found(type, [id for _, id in items])
         own = type == stations.EVENT_TYPE
         return epoch, [found.get(id, ABSENT) if tenant is None or (own and tenant == id) else ABSENT for tenant, id in items]
+
+    async def register(self, columns: Sequence[Column]) -> tuple[UUID, int]:
+        """Raises InvalidArgument, PurgeUnfinished."""
+        return await self.registry.register(columns)
+
+    def stream(self, type: str, after_id: UUID | None) -> AsyncIterator[ReferentPage]:
+        """All stations, or all users. Raises InvalidArgument, FeedStale."""
+        readers = {stations.EVENT_TYPE: self._stations, users.EVENT_TYPE: self._users}
+        if type not in readers:
+            raise InvalidArgument({"type": f"it must be one of {', '.join(readers)}"})
+        return referents(self.platform, "identity", self.feed, readers[type], after_id)
+
+    async def _stations(self, tx: Transaction, after: UUID | None, limit: int) -> Sequence[Listed]:
+        there = await station_store.stations_after(tx, after, limit)
+        return [(station.station_id, station.station_id, self._station(station)) for station in there]
+
+    async def _users(self, tx: Transaction, after: UUID | None, limit: int) -> Sequence[Listed]:
+        return [(user.user_id, None, self._user(user)) for user in await user_store.users_after(tx, after, limit)]
 
     async def _found(self, type: str, ids: Sequence[UUID]) -> dict[UUID, Found]:
         if type == stations.EVENT_TYPE:

@@ -1,4 +1,4 @@
-"""Checks of references over gRPC: the owner answers many at once, the referrer asks for each only once."""
+"""A referrer asks the owner: what several calls want to know is asked once, together."""
 
 import asyncio
 from collections import OrderedDict
@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from contextvars import Context
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Protocol
 from uuid import UUID
 
 from google.protobuf import any_pb2
@@ -22,45 +21,6 @@ REFUSED_CACHED = 10_000
 
 Item = tuple[UUID | None, UUID]
 """The tenant that a thing must belong to, and its ID."""
-
-
-class Referent(Protocol):
-    """What the owner has of one item."""
-
-    @property
-    def state(self) -> int:
-        """A value of `teppan.common.v1.ReferentState`."""
-
-    @property
-    def version(self) -> int:
-        """Within the epoch; 0 where there is no such thing."""
-
-    @property
-    def facts(self) -> bytes | None:
-        """A serialised `google.protobuf.Any`; None where there is no such thing."""
-
-
-class ReferentSource(Protocol):
-    """Where the owner looks things up."""
-
-    async def check(self, type: str, items: Sequence[Item]) -> tuple[UUID, Sequence[Referent]]:
-        """The epoch of the feed, and what there is of each item, in order."""
-
-
-class ReferencesServicer(references_pb2_grpc.ReferencesServiceServicer):
-    """The owner's side."""
-
-    def __init__(self, source: ReferentSource) -> None:
-        """Takes where things are looked up."""
-        self._source = source
-
-    async def CheckReferences(
-        self, request: references_pb2.CheckReferencesRequest, context: Any
-    ) -> references_pb2.CheckReferencesResponse:
-        """Answers each item for itself, in order."""
-        items = [(UUID(item.station_id) if item.station_id else None, UUID(item.id)) for item in request.items]
-        epoch, referents = await self._source.check(request.type, items)
-        return references_pb2.CheckReferencesResponse(epoch=str(epoch), answers=[_answer_to_pb(found) for found in referents])
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,14 +123,6 @@ def _fail(waiting: "asyncio.Future[Answer]", error: BaseException) -> None:
         waiting.exception()  # seen, also where nobody waits any more
     else:
         waiting.cancel()
-
-
-def _answer_to_pb(found: Referent) -> references_pb2.ReferenceAnswer:
-    return references_pb2.ReferenceAnswer(
-        state=found.state,  # type: ignore[arg-type]  # a number of that enum
-        version=found.version,
-        facts=None if found.facts is None else any_pb2.Any.FromString(found.facts),
-    )
 
 
 def _answer_from_pb(epoch: str, answer: references_pb2.ReferenceAnswer) -> Answer:

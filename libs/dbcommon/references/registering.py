@@ -1,0 +1,149 @@
+"""Who refers to an owner's things: what the contract names, and who else has registered (rule 6)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+import referring
+from referring import Rule
+from sqlalchemy import BigInteger, Boolean, Column, DateTime, MetaData, SmallInteger, Table, Text, Uuid, func, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from dbcommon.database import Database
+from dbcommon.feed import Feed
+from dbcommon.schema import Access
+from faults import InvalidArgument, PurgeUnfinished
+
+ACCESS = {
+    "referrers": Access(platform=("SELECT", "INSERT")),
+    "registry": Access(platform=("SELECT", "UPDATE")),
+    "purges": Access(platform=("SELECT", "INSERT", "UPDATE", "DELETE")),
+}
+
+
+def tables(metadata: MetaData) -> None:
+    """Adds `referrers`, `registry` and `purges` to the schema of a service whose things others refer to.
+
+    The one row of `registry` counts registrations: a purge compares it with what it was when it began to ask.
+    """
+    Table(
+        "referrers",
+        metadata,
+        Column("service", Text, primary_key=True),
+        Column("type", Text, primary_key=True),
+        Column("column", Text, primary_key=True),
+        Column("rule", SmallInteger, nullable=False),
+        Column("since", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    )
+    Table(
+        "registry",
+        metadata,
+        Column("only", Boolean, primary_key=True, server_default=text("true")),
+        Column("version", BigInteger, nullable=False, server_default=text("0")),
+    )
+    Table(
+        "purges",
+        metadata,
+        Column("type", Text, primary_key=True),
+        Column("id", Uuid, primary_key=True),
+        Column("epoch", Uuid, nullable=False),
+        Column("version", BigInteger, nullable=False),
+        Column("begin_time", DateTime(timezone=True), nullable=False, server_default=func.now()),
+        Column("purging_time", DateTime(timezone=True)),
+    )
+
+
+def ddl(service: str) -> list[str]:
+    """The row of `registry`."""
+    return [f"INSERT INTO {service}.registry DEFAULT VALUES"]
+
+
+async def durably(tx: AsyncConnection) -> None:
+    """Lets the commit wait for the disk, and for a synchronous standby where there is one, whatever the server's default."""
+    await tx.execute(
+        text(
+            "SELECT set_config('synchronous_commit', 'on', true)"
+            " WHERE current_setting('synchronous_commit') NOT IN ('on', 'remote_apply')"
+        )
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """Who has to answer before a thing of some type is purged."""
+
+    version: int
+    """Of the registry, no newer than the columns."""
+    columns: Mapping[str, Mapping[str, Rule]]
+    """The rule of each column ("table.column"), by service."""
+
+
+class Registry:
+    """The registry of one owner."""
+
+    def __init__(
+        self, platform: Database, service: str, feed: Feed, *, contract: Sequence[referring.Column], types: Sequence[str]
+    ) -> None:
+        """`contract` are all references that are declared; `types` are this service's that others may refer to."""
+        self._platform = platform
+        self._service = service
+        self._feed = feed
+        self._contract = [column for column in contract if column.type in types and column.rule is not Rule.KEEP]
+        self._types = types
+
+    async def register(self, columns: Sequence[referring.Column]) -> tuple[UUID, int]:
+        """Stores who refers by what; the end of the feed, read afterwards. Registering again changes nothing.
+
+        Raises InvalidArgument for types of others, PurgeUnfinished. What the contract names was asked by every purge, and so
+        need not wait for one. A newcomer that is answered is not lost in a failover: the commit waits for a synchronous standby.
+        """
+        foreign = {f"columns[{n}].type": "it is not of this service" for n, c in enumerate(columns) if c.type not in self._types}
+        if foreign:
+            raise InvalidArgument(foreign)
+        async with self._platform.transaction() as tx:
+            await durably(tx)
+            await tx.execute(text(f"SELECT FROM {self._service}.registry FOR NO KEY UPDATE"))
+            there = await self._registered(tx, columns[0].service)
+            new = [column for column in columns if (column.type, f"{column.table}.{column.name}") not in there]
+            await self._refuse_meanwhile(tx, [column for column in new if column not in self._contract])
+            for column in new:
+                await tx.execute(text(self._insert()), _values(column))
+            if new:
+                await tx.execute(text(f"UPDATE {self._service}.registry SET version = version + 1"))
+        head = await self._feed.head()
+        return head.epoch, head.position
+
+    async def expected(self, tx: AsyncConnection, type: str) -> Expected:
+        """Who refers to things of that type, by a rule that holds something back or takes something along."""
+        version: int = (await tx.execute(text(f"SELECT version FROM {self._service}.registry"))).scalar_one()
+        statement = f'SELECT service, "column", rule FROM {self._service}.referrers WHERE type = :type AND rule <> :keep'
+        columns: dict[str, dict[str, Rule]] = {}
+        for row in await tx.execute(text(statement), {"type": type, "keep": Rule.KEEP.value}):
+            columns.setdefault(row.service, {})[row.column] = Rule(row.rule)
+        for column in self._contract:  # the contract of this code wins: a rule may have changed since it was registered
+            if column.type == type:
+                columns.setdefault(column.service, {})[f"{column.table}.{column.name}"] = column.rule
+        return Expected(version=version, columns=columns)
+
+    async def _registered(self, tx: AsyncConnection, service: str) -> set[tuple[str, str]]:
+        statement = f'SELECT type, "column" FROM {self._service}.referrers WHERE service = :service'
+        return {(row.type, row.column) for row in await tx.execute(text(statement), {"service": service})}
+
+    async def _refuse_meanwhile(self, tx: AsyncConnection, newcomers: Sequence[referring.Column]) -> None:
+        """Raises PurgeUnfinished where a thing is on its way out about which the newcomers were not asked."""
+        statement = f"SELECT count(*) FROM {self._service}.purges WHERE type = ANY(:types) AND purging_time IS NOT NULL"
+        types = sorted({column.type for column in newcomers})
+        count: int = (await tx.execute(text(statement), {"types": types})).scalar_one()
+        if count:
+            raise PurgeUnfinished(f"{count} purges have to end first", types=", ".join(types))
+
+    def _insert(self) -> str:
+        return (
+            f'INSERT INTO {self._service}.referrers (service, type, "column", rule)'
+            " VALUES (:service, :type, :column, :rule) ON CONFLICT DO NOTHING"
+        )
+
+
+def _values(column: referring.Column) -> dict[str, object]:
+    name = f"{column.table}.{column.name}"
+    return {"service": column.service, "type": column.type, "column": name, "rule": column.rule.value}
