@@ -224,9 +224,7 @@ SCHEMA = Schema(
         "customers": Access(app=("SELECT", "INSERT", "UPDATE"), platform=("SELECT", "UPDATE (user_id)"), tenant="station_id"),
         "schedules": Access(app=("SELECT", "INSERT", "UPDATE"), platform=("SELECT", "DELETE"), tenant="station_id"),
         "schedule_slots": Access(app=("SELECT", "INSERT", "DELETE"), tenant="station_id"),
-        "slots": Access(
-            app=("SELECT", "INSERT", "UPDATE"), platform=("SELECT", "DELETE", "UPDATE (taken)"), tenant="station_id"
-        ),
+        "slots": Access(app=("SELECT", "INSERT", "UPDATE"), platform=("SELECT", "DELETE", "UPDATE (taken)"), tenant="station_id"),
         "bookings": Access(app=("SELECT", "INSERT", "UPDATE"), platform=("SELECT", "UPDATE"), tenant="station_id"),
         "price_lines": Access(app=("SELECT", "INSERT"), tenant="station_id"),
     },

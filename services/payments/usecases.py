@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from referring import Column
-
 from callers import Caller
 from dbcommon.database import Database, Transaction
 from dbcommon.feed import Event, Feed
@@ -18,6 +16,7 @@ from pages import Page
 from payments import store
 from payments.domain import Account, NewPayment, Payment, close, receive, record
 from payments.store import ListQuery
+from referring import Column
 
 ACCOUNT_TYPE = "payments.Account"
 

@@ -19,8 +19,8 @@ from bookings.domain.bookings import CancelledBy, NewBooking
 from bookings.domain.price import Guests
 from bookings.domain.slots import SlotKey
 from bookings.usecases.bookings import Bookings, Cancellation
-from bookings.usecases.bookings import Referents as BookingReferents
 from bookings.usecases.deposits import Deposits
+from bookings.usecases.referents import TYPES, Referents
 from bookings.wire import heard as bookings_heard
 from bookings.wire.bookings import event_to_pb
 from bookings.workers import Accounts as AccountEvents
@@ -28,7 +28,7 @@ from callers import Caller, Kind
 from dbcommon.database import Database
 from dbcommon.feed import Feed
 from dbcommon.inbox import Inbox
-from dbcommon.references import KnownRows, References
+from dbcommon.references import KnownRows, References, Registry
 from dbcommon.relay import Relay
 from dbcommon.requests import Requests
 from ids import new_id
@@ -40,6 +40,7 @@ from payments.usecases import Accounts, Payments
 from payments.wire import heard as payments_heard
 from payments.wire.payments import account_event_to_pb, payment_event_to_pb
 from rpccommon.feed import Batch, stored_to_pb
+from rpccommon.registry import registry
 
 ANN = Caller(kind=Kind.USER, subject=str(UUID(int=1)), name="Ann")
 KEY = b"k" * 32
@@ -252,7 +253,9 @@ class World:
 
     async def check(self, type: str, items: Sequence[tuple[UUID | None, UUID]]) -> Sequence[Any]:
         """What payments asks bookings by RPC."""
-        owner = BookingReferents(platform=self.processes["bookings"].platform, feed=self.feeds["bookings"], encode=event_to_pb)
+        platform, feed = self.processes["bookings"].platform, self.feeds["bookings"]
+        registered = Registry(platform, "bookings", feed, contract=registry(), types=TYPES)
+        owner = Referents(platform=platform, feed=feed, registry=registered, encode=event_to_pb)
         epoch, found = await owner.check(type, items)
         return [
             SimpleNamespace(epoch=epoch, state=each.state, version=each.version, facts=any_pb2.Any.FromString(each.facts or b""))

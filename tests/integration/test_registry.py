@@ -7,7 +7,6 @@ from uuid import UUID
 
 import asyncpg
 import pytest
-from referring import Column, Rule
 from sqlalchemy import text
 from teppan.common.v1 import options_pb2
 from teppan.common.v1 import references_pb2 as pb
@@ -20,6 +19,7 @@ from faults import InvalidArgument, PurgeUnfinished
 from identity.usecases.referents import TYPES
 from ids import new_id
 from local.database import Server
+from referring import Column, Rule
 from rpccommon.registry import registry as contract
 from tests.integration.stage import Teppan, eventually, refused
 

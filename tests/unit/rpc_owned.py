@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from google.protobuf import any_pb2
-from referring import Column
 from teppan.bookings.v1 import bookings_pb2
 from teppan.common.v1 import references_pb2
 
 from pages import Tokens
+from referring import Column
 from rpccommon.references import ReferencesServicer, Referring, RefersToNothing
 from tests.unit.rpc_stage import STATION, now
 

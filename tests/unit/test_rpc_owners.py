@@ -6,11 +6,11 @@ from uuid import UUID
 
 import grpc
 import pytest
-from referring import Column, Rule
 from teppan.common.v1 import references_pb2 as pb
 from teppan.common.v1 import references_pb2_grpc
 
 from faults import FeedStale, NotClosedYet, PeerUnavailable, PurgeUnfinished
+from referring import Column, Rule
 from rpccommon.feed import CURSOR
 from rpccommon.references import Counter, registration
 from tests.unit.rpc_owned import EPOCH, NOT_FOUND, OPEN, Source, servicer, tokens

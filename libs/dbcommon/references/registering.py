@@ -4,15 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-import referring
-from referring import Rule
 from sqlalchemy import BigInteger, Boolean, Column, DateTime, MetaData, SmallInteger, Table, Text, Uuid, func, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+import referring
 from dbcommon.database import Database
 from dbcommon.feed import Feed
 from dbcommon.schema import Access
 from faults import InvalidArgument, PurgeUnfinished
+from referring import Rule
 
 ACCESS = {
     "referrers": Access(platform=("SELECT", "INSERT")),

@@ -6,9 +6,9 @@ guards let nothing refer (rules 7 and 8 as the model mended them).
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from referring import Column, Rule
 from teppan.common.v1 import references_pb2, references_pb2_grpc
 
+from referring import Column, Rule
 from rpccommon.client import Peer
 
 REGISTER_SECONDS = 5.0

@@ -5,11 +5,11 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from google.protobuf import any_pb2
-from referring import Column, Rule
 from teppan.common.v1 import references_pb2, references_pb2_grpc
 
 from faults import InvalidArgument
 from pages import Tokens
+from referring import Column, Rule
 from rpccommon.feed import CURSOR, Place
 from rpccommon.present import caller
 from rpccommon.references.checking import Item

@@ -4,8 +4,6 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from referring import Column
-
 from bookings.domain.bookings import Booking
 from bookings.store import bookings as store
 from bookings.usecases.bookings import EVENT_TYPE, referent_state
@@ -13,6 +11,7 @@ from dbcommon.database import Database, Transaction
 from dbcommon.feed import Feed
 from dbcommon.references import ABSENT, Found, Listed, ReferentPage, Registry, referents
 from faults import InvalidArgument
+from referring import Column
 
 TYPES = (EVENT_TYPE,)
 

@@ -4,8 +4,6 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from referring import Column
-
 from dbcommon.database import Database, Transaction
 from dbcommon.feed import Feed
 from dbcommon.references import ABSENT, Found, Listed, ReferentPage, Registry, referents
@@ -15,6 +13,7 @@ from identity.domain.users import User
 from identity.store import stations as station_store
 from identity.store import users as user_store
 from identity.usecases import stations, users
+from referring import Column
 
 TYPES = (stations.EVENT_TYPE, users.EVENT_TYPE)
 
