@@ -224,6 +224,10 @@ class FeedStale(Unavailable):
     common = True
 
 
+class EpochLeft(FeedStale):
+    """What was heard is of an epoch that was left before: of a deposed primary, which must be fenced."""
+
+
 class DatabaseUnavailable(Unavailable):
     """The database does not answer, or did not say whether it committed."""
 

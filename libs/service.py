@@ -39,6 +39,7 @@ from rpccommon.calls import Calls
 from rpccommon.client import Peer
 from rpccommon.feed import Consumer, EventsServicer
 from rpccommon.feed.gauges import RelayGauge, show_followed
+from rpccommon.feed_metrics import feed_metrics
 from rpccommon.keys import FetchedKeys, FixedKeys, Keys
 from rpccommon.parked import ParkedEvents
 from rpccommon.policies import policies
@@ -255,6 +256,7 @@ def _server(wanted: Serving, telemetry: Telemetry) -> Server:
 def _workers(wanted: Serving) -> list[Worker]:
     """Endless work of every process, and of the one that is elected."""
     parts, service = wanted.parts, wanted.parts.schema.service
+    told = feed_metrics(wanted.registry, [following.peer.name for following in wanted.following])
     consumers = [
         Consumer(
             following.peer,
@@ -263,6 +265,7 @@ def _workers(wanted: Serving) -> list[Worker]:
                 parts.platform, service, following.peer.name, following.handlers, events_pb2.Event.SerializeToString,
                 [known.close for known in following.known],
             ),
+            told,
             register=registration(following.peer, service, registry()),
         ).run
         for following in wanted.following

@@ -16,12 +16,12 @@ import structlog
 from sqlalchemy import BigInteger, Column, DateTime, MetaData, Table, Text, Uuid, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from dbcommon import parked
+from dbcommon import left, parked
 from dbcommon.attempts import Failure, Handler, attempt, failure_of
 from dbcommon.database import Database
 from dbcommon.parked import Lane
 from dbcommon.schema import Access
-from faults import FeedStale
+from faults import EpochLeft, FeedStale
 
 STALE_SECONDS = 30
 WATCH_SECONDS = 0.5
@@ -98,15 +98,17 @@ class Inbox:
         self._encode = encode
         self._settle = settle
         self._cursor: str | None = None
+        self._epoch: UUID | None = None
         self._incarnation = ""
 
     async def cursor(self) -> str | None:
         """Where the last batch ended; None at the very beginning."""
         insert = f"INSERT INTO {self._service}.feed_state (owner) VALUES (:owner) ON CONFLICT DO NOTHING"
-        select = f"SELECT cursor FROM {self._service}.feed_state WHERE owner = :owner"
+        select = f"SELECT cursor, epoch FROM {self._service}.feed_state WHERE owner = :owner"
         async with self._platform.transaction() as tx:
             await tx.execute(text(insert), {"owner": self._owner})
-            self._cursor = (await tx.execute(text(select), {"owner": self._owner})).scalar_one()
+            row = (await tx.execute(text(select), {"owner": self._owner})).one()
+        self._cursor, self._epoch = row.cursor, row.epoch
         return self._cursor
 
     async def begin(self) -> None:
@@ -117,7 +119,7 @@ class Inbox:
             await settle()
 
     async def apply(self, batch: Batch) -> None:
-        """Applies a batch and moves the cursor, or does neither; sets aside what fails. Raises Superseded, TooManyFail.
+        """Applies a batch and moves the cursor, or does neither; sets aside what fails. Raises Superseded, EpochLeft, TooManyFail.
 
         As one piece at first: only where that fails because of an event each is applied by itself, in one transaction again.
         """
@@ -132,7 +134,7 @@ class Inbox:
                     "an event failed, and is set aside", owner=self._owner, type=event.type, entity_id=event.entity_id,
                     event_id=event.event_id, error=failure.name, why=failure.sentence,
                 )  # fmt: skip
-        self._cursor = batch.cursor
+        self._cursor, self._epoch = batch.cursor, batch.position[0]
         for settle in self._settle:
             await settle()
 
@@ -158,7 +160,7 @@ class Inbox:
         return failures
 
     async def _move(self, tx: AsyncConnection, batch: Batch) -> bool:
-        """Moves the cursor, which keeps everybody else out; whether anything of the owner lies aside. Raises Superseded."""
+        """Moves the cursor, which keeps everybody else out; whether anything of the owner lies aside. Superseded, EpochLeft."""
         caught_up = batch.position[0] == batch.head[0] and batch.position[1] >= batch.head[1]
         move = (
             f"UPDATE {self._service}.feed_state SET cursor = :cursor, epoch = :epoch, position = :position,"
@@ -166,16 +168,21 @@ class Inbox:
             f" ready_incarnation = CASE WHEN :caught_up AND {self._service}.incarnation() = :incarnation"
             "   THEN :incarnation ELSE ready_incarnation END"
             f" WHERE owner = :owner AND cursor IS NOT DISTINCT FROM :old RETURNING {self._service}.incarnation(),"
-            f" EXISTS (SELECT FROM {self._service}.parked_events p WHERE p.owner = :owner)"
+            f" EXISTS (SELECT FROM {self._service}.parked_events p WHERE p.owner = :owner),"
+            f" {left.is_left(self._service, ':epoch', ':head')}"
         )
         values = {
             "cursor": batch.cursor, "epoch": batch.position[0], "position": batch.position[1],
             "complete_until": batch.complete_until, "caught_up": caught_up, "incarnation": self._incarnation,
-            "owner": self._owner, "old": self._cursor,
+            "owner": self._owner, "old": self._cursor, "head": batch.head[0],
         }  # fmt: skip
-        incarnation, aside = (await tx.execute(text(move), values)).first() or (None, False)
+        incarnation, aside, was_left = (await tx.execute(text(move), values)).first() or (None, False, False)
         if incarnation != self._incarnation:
             raise Superseded(f"the cursor of {self._owner}'s feed was moved elsewhere, or the database restarted")
+        if was_left:
+            raise EpochLeft(f"the feed of {self._owner} goes on in an epoch that was left", feed=self._owner)
+        if self._epoch is not None and self._epoch != batch.position[0]:
+            await left.leave(tx, self._service, self._owner, self._epoch)
         return bool(aside)
 
 

@@ -20,7 +20,7 @@ from sqlalchemy import (
     text,
 )  # fmt: skip
 
-from dbcommon import feed, inbox, migrate, parked, references, requests
+from dbcommon import feed, inbox, left, migrate, parked, references, requests
 from dbcommon.references import registering
 from dbcommon.schema import Access, Schema, metadata_of
 
@@ -28,6 +28,7 @@ metadata = metadata_of("bookings")
 
 requests_ = requests.table(metadata)
 feed_state = inbox.table(metadata)
+left.table(metadata)
 parked.tables(metadata)
 schema_compatibility = migrate.table(metadata)
 feed.tables(metadata)
@@ -216,6 +217,7 @@ SCHEMA = Schema(
         "requests": requests.ACCESS,
         **feed.ACCESS,
         "feed_state": inbox.ACCESS,
+        "left_epochs": left.ACCESS,
         **parked.ACCESS,
         "schema_compatibility": migrate.ACCESS,
         **registering.ACCESS,

@@ -17,13 +17,14 @@ from sqlalchemy import (
     text,
 )
 
-from dbcommon import feed, inbox, migrate, parked, references, requests
+from dbcommon import feed, inbox, left, migrate, parked, references, requests
 from dbcommon.schema import Access, Schema, metadata_of
 
 metadata = metadata_of("payments")
 
 requests_ = requests.table(metadata)
 feed_state = inbox.table(metadata)
+left.table(metadata)
 parked.tables(metadata)
 schema_compatibility = migrate.table(metadata)
 feed.tables(metadata)
@@ -118,6 +119,7 @@ SCHEMA = Schema(
         "requests": requests.ACCESS,
         **feed.ACCESS,
         "feed_state": inbox.ACCESS,
+        "left_epochs": left.ACCESS,
         **parked.ACCESS,
         "schema_compatibility": migrate.ACCESS,
         "known_stations": Access(app=("SELECT",), platform=("SELECT", "INSERT", "UPDATE"), tenant="id"),

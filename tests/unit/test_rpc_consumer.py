@@ -5,9 +5,11 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
+from prometheus_client import CollectorRegistry
 
-from faults import CursorDiverged, PeerUnavailable
+from faults import CursorDiverged, EpochLeft, PeerUnavailable
 from rpccommon.feed import Batch, Consumer, EventsServicer
+from rpccommon.feed_metrics import feed_metrics
 from tests.unit.rpc_feed import EPOCH, START, TOKENS, Feed
 from tests.unit.rpc_stage import Stage, stage
 
@@ -76,7 +78,7 @@ async def stopped(task: "asyncio.Task[None]") -> None:
 async def test_a_consumer_applies_everything_once_although_it_fails_in_between(on: Stage, feed: Feed, inbox: Inbox) -> None:
     feed.fill(1400)
     inbox.fail_at = {700}
-    task = asyncio.create_task(Consumer(on.peer, ["identity.Station"], inbox).run())
+    task = asyncio.create_task(Consumer(on.peer, ["identity.Station"], inbox, feed_metrics(CollectorRegistry(), ["test"])).run())
     await applied(inbox, 1400)
     feed.fill(1)
     await applied(inbox, 1401)
@@ -98,7 +100,7 @@ async def test_a_consumer_outlives_its_peer_and_goes_on_from_its_cursor(
     monkeypatch.setattr("rpccommon.feed.servicer.HEARTBEAT_SECONDS", 0.1)
     feed.fill(10)
     async with stage(EventsServicer(feed, TOKENS)) as first:
-        task = asyncio.create_task(Consumer(first.peer, [], inbox).run())
+        task = asyncio.create_task(Consumer(first.peer, [], inbox, feed_metrics(CollectorRegistry(), ["test"])).run())
         await applied(inbox, 10)
         await first.server.stop()
         feed.fill(5)
@@ -106,7 +108,7 @@ async def test_a_consumer_outlives_its_peer_and_goes_on_from_its_cursor(
         assert not task.done()
         await stopped(task)
     async with stage(EventsServicer(feed, TOKENS)) as second:
-        task = asyncio.create_task(Consumer(second.peer, [], inbox).run())
+        task = asyncio.create_task(Consumer(second.peer, [], inbox, feed_metrics(CollectorRegistry(), ["test"])).run())
         await applied(inbox, 15)
         await stopped(task)
     assert inbox.applied == list(range(1, 16))
@@ -117,7 +119,7 @@ async def test_a_consumer_leaves_a_stream_that_fell_silent(
 ) -> None:
     monkeypatch.setattr("rpccommon.feed.consumer.SILENCE_SECONDS", 0.2)
     monkeypatch.setattr("rpccommon.feed.servicer.HEARTBEAT_SECONDS", 60.0)
-    task = asyncio.create_task(Consumer(on.peer, [], inbox).run())
+    task = asyncio.create_task(Consumer(on.peer, [], inbox, feed_metrics(CollectorRegistry(), ["test"])).run())
     async with asyncio.timeout(10):
         while len(feed.starts) < 3:
             await asyncio.sleep(0.01)
@@ -126,7 +128,7 @@ async def test_a_consumer_leaves_a_stream_that_fell_silent(
 
 async def test_a_consumer_goes_on_asking_where_it_is_refused(on: Stage, feed: Feed, inbox: Inbox) -> None:
     feed.fault = CursorDiverged("resynchronise")
-    task = asyncio.create_task(Consumer(on.peer, [], inbox).run())
+    task = asyncio.create_task(Consumer(on.peer, [], inbox, feed_metrics(CollectorRegistry(), ["test"])).run())
     async with asyncio.timeout(10):
         while len(feed.starts) < 3:
             await asyncio.sleep(0.01)
@@ -145,7 +147,23 @@ async def test_who_refers_registers_before_each_stream_and_follows_nothing_until
             raise PeerUnavailable("not yet", peer="test")
 
     feed.fill(3)
-    task = asyncio.create_task(Consumer(on.peer, [], inbox, register=register).run())
+    task = asyncio.create_task(Consumer(on.peer, [], inbox, feed_metrics(CollectorRegistry(), ["test"]), register=register).run())
     await applied(inbox, 3)
     await stopped(task)
     assert inbox.steps[:10] == ["cursor", "begin", "register"] * 3 + ["apply"]
+
+
+async def test_a_feed_in_an_epoch_that_was_left_is_counted_for_an_alert(
+    on: Stage, feed: Feed, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(batch: Batch) -> None:
+        raise EpochLeft("it was left", feed="test")
+
+    monkeypatch.setattr(inbox, "apply", refuse)
+    registry = CollectorRegistry()
+    task = asyncio.create_task(Consumer(on.peer, [], inbox, feed_metrics(registry, ["test"])).run())
+    assert registry.get_sample_value("feed_left_epoch_total", {"owner": "test"}) == 0
+    async with asyncio.timeout(10):
+        while (registry.get_sample_value("feed_left_epoch_total", {"owner": "test"}) or 0) < 2:
+            await asyncio.sleep(0.01)
+    await stopped(task)

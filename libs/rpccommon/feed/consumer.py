@@ -11,8 +11,9 @@ from uuid import UUID
 import structlog
 from teppan.common.v1 import events_pb2, events_pb2_grpc
 
-from faults import PeerUnavailable
+from faults import EpochLeft, PeerUnavailable
 from rpccommon.client import Peer
+from rpccommon.feed_metrics import FeedMetrics
 from rpccommon.feed.source import Place
 
 SILENCE_SECONDS = 10.0
@@ -50,9 +51,11 @@ class Consumer:
     """Follows the feed of a peer into an inbox."""
 
     def __init__(
-        self, peer: Peer, types: Sequence[str], inbox: Inbox, *, register: Callable[[], Awaitable[None]] | None = None
-    ) -> None:
+        self, peer: Peer, types: Sequence[str], inbox: Inbox, metrics: FeedMetrics, *,
+        register: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:  # fmt: skip
         """Asks nothing yet; `types` are the event types that are wanted. `register` is called before each stream."""
+        self._metrics = metrics
         self._peer = peer
         self._register = register
         self._types = types
@@ -65,6 +68,9 @@ class Consumer:
         while True:
             try:
                 await self._follow()
+            except EpochLeft as left:
+                self._metrics.left_epochs.labels(self._peer.name).inc()
+                log.error("a feed is refused: is a deposed primary still running?", peer=self._peer.name, why=left.message)
             except Exception as error:  # noqa: BLE001  # whatever it is: the cursor has not moved, and it may be mended by then
                 log.warning("a feed broke off", peer=self._peer.name, why=repr(error))
             await asyncio.sleep(random.uniform(0, self._pause))  # noqa: S311  # spreads reconnections, guards nothing

@@ -42,5 +42,6 @@ def downgrade() -> None:
     for fact in ("code", "time_zone", "currency_code"):
         op.execute(f"ALTER TABLE bookings.known_stations ALTER COLUMN {fact} DROP DEFAULT")
     op.execute("DROP INDEX bookings.customers_user_id_idx")
+    op.execute("DROP TABLE bookings.left_epochs")
     for table in KNOWN:
         op.execute(f"ALTER TABLE bookings.{table} DROP COLUMN gone")

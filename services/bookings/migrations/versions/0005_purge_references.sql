@@ -1,3 +1,11 @@
+CREATE TABLE bookings.left_epochs (
+	owner TEXT NOT NULL,
+	epoch UUID NOT NULL,
+	CONSTRAINT left_epochs_pkey PRIMARY KEY (owner, epoch)
+);
+
+GRANT SELECT, INSERT ON bookings.left_epochs TO bookings_platform;
+
 ALTER TABLE bookings.known_stations ALTER COLUMN code SET DEFAULT '', ALTER COLUMN time_zone SET DEFAULT '', ALTER COLUMN currency_code SET DEFAULT '';
 
 GRANT UPDATE (user_id) ON bookings.customers TO bookings_platform;

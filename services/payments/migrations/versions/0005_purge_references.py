@@ -36,5 +36,6 @@ def downgrade() -> None:
         if statement.startswith("CREATE FUNCTION payments.incarnation()"):
             op.execute(statement.replace("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION", 1))
     op.execute("DROP INDEX payments.payments_booking_id_idx")
+    op.execute("DROP TABLE payments.left_epochs")
     for table in KNOWN:
         op.execute(f"ALTER TABLE payments.{table} DROP COLUMN gone")
