@@ -39,7 +39,7 @@ from rpccommon.calls import Calls
 from rpccommon.client import Peer
 from rpccommon.feed import Consumer, EventsServicer
 from rpccommon.feed.gauges import RelayGauge, show_followed
-from rpccommon.feed_metrics import feed_metrics
+from rpccommon.feed_metrics import FeedMetrics
 from rpccommon.keys import FetchedKeys, FixedKeys, Keys
 from rpccommon.parked import ParkedEvents
 from rpccommon.policies import policies
@@ -256,14 +256,14 @@ def _server(wanted: Serving, telemetry: Telemetry) -> Server:
 def _workers(wanted: Serving) -> list[Worker]:
     """Endless work of every process, and of the one that is elected."""
     parts, service = wanted.parts, wanted.parts.schema.service
-    told = feed_metrics(wanted.registry, [following.peer.name for following in wanted.following])
+    told = FeedMetrics(wanted.registry, [following.peer.name for following in wanted.following])
     consumers = [
         Consumer(
             following.peer,
             list(following.handlers),
             Inbox(
                 parts.platform, service, following.peer.name, following.handlers, events_pb2.Event.SerializeToString,
-                [known.close for known in following.known],
+                following.known,
             ),
             told,
             register=registration(following.peer, service, registry()),

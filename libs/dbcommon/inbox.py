@@ -7,7 +7,7 @@ database everything up to the owner's head has been applied (readiness, held by 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 from uuid import UUID
@@ -20,6 +20,8 @@ from dbcommon import left, parked
 from dbcommon.attempts import Failure, Handler, attempt, failure_of
 from dbcommon.database import Database
 from dbcommon.parked import Lane
+from dbcommon.references.known import KnownRows
+from dbcommon.resync import Page, Resync, Superseded
 from dbcommon.schema import Access
 from faults import EpochLeft, FeedStale
 
@@ -41,6 +43,7 @@ def table(metadata: MetaData) -> Table:
         Column("position", BigInteger),
         Column("complete_until", DateTime(timezone=True), nullable=False, server_default=text("'-infinity'")),
         Column("ready_incarnation", Text),
+        Column("resynchronisation", Uuid),
     )
 
 
@@ -76,27 +79,24 @@ class Batch(Protocol):
         """The place of the cursor."""
 
 
-class Superseded(Exception):
-    """Somebody else moved the cursor, or the database restarted meanwhile: the stream must begin anew."""
-
-
 class Inbox:
     """Applies one owner's feed, exactly once."""
 
     def __init__(
         self, platform: Database, service: str, owner: str, handlers: Mapping[str, Handler], encode: Callable[[Any], bytes],
-        settle: Sequence[Callable[[], Awaitable[None]]] = (),
+        known: Sequence[KnownRows] = (),
     ) -> None:  # fmt: skip
         """`handlers` by event type; `encode` makes of an event what can be set aside.
 
-        `settle` runs before the first batch and after each, outside of its transaction.
+        What is closing of the `known` rows is closed before the first batch and after each, outside of its transaction.
         """
         self._platform = platform
         self._service = service
         self._owner = owner
         self._handlers = handlers
         self._encode = encode
-        self._settle = settle
+        self._known = known
+        self._resync = Resync(platform, service, owner, known, handlers, encode)
         self._cursor: str | None = None
         self._epoch: UUID | None = None
         self._incarnation = ""
@@ -115,8 +115,8 @@ class Inbox:
         """Notes the life of the database in which the coming stream begins, and finishes what an earlier one left."""
         async with self._platform.transaction(read_only=True) as tx:
             self._incarnation = (await tx.execute(text(f"SELECT {self._service}.incarnation()"))).scalar_one()
-        for settle in self._settle:
-            await settle()
+        for known in self._known:
+            await known.close()
 
     async def apply(self, batch: Batch) -> None:
         """Applies a batch and moves the cursor, or does neither; sets aside what fails. Raises Superseded, EpochLeft, TooManyFail.
@@ -135,8 +135,12 @@ class Inbox:
                     event_id=event.event_id, error=failure.name, why=failure.sentence,
                 )  # fmt: skip
         self._cursor, self._epoch = batch.cursor, batch.position[0]
-        for settle in self._settle:
-            await settle()
+        for known in self._known:
+            await known.close()
+
+    async def resynchronise(self, pages: AsyncIterator[Page]) -> Mapping[str, int]:
+        """Takes over all that the owner has, as `Resync.run` does, from the cursor that was asked for last."""
+        return await self._resync.run(self._cursor, pages)
 
     async def _apply(self, batch: Batch, *, each: bool) -> list[tuple[Any, Failure]]:
         """In one transaction; what failed, where `each` is an attempt of its own. Else what fails is raised."""

@@ -205,5 +205,21 @@ async def drop(tx: AsyncConnection, service: str, seq: int, *, by: str, reason: 
     return (await tx.execute(text(move), {"seq": seq, "by": by, "reason": reason})).first() is not None
 
 
+async def forget(tx: AsyncConnection, service: str, owner: str, type: str, ids: Sequence[UUID]) -> None:
+    """Removes what lies aside of these things: their present state takes its place in this transaction."""
+    delete = f"DELETE FROM {service}.parked_events WHERE owner = :owner AND type = :type AND entity_id = ANY(:ids)"
+    await tx.execute(text(delete), {"owner": owner, "type": type, "ids": list(ids)})
+
+
+async def void(tx: AsyncConnection, service: str, owner: str, epoch: UUID) -> None:
+    """Moves to the journal what lies aside of other epochs: of things that their owner does not know any more."""
+    move = (
+        f"WITH gone AS (DELETE FROM {service}.parked_events WHERE owner = :owner AND epoch <> :epoch RETURNING *)"
+        f" INSERT INTO {service}.dropped_events (seq, {EVENT}, {FAILED}, drop_time, dropped_by, reason)"
+        f" SELECT seq, {EVENT}, {FAILED}, now(), 'resynchronisation', 'its owner has no such thing any more' FROM gone"
+    )
+    await tx.execute(text(move), {"owner": owner, "epoch": epoch})
+
+
 def _said(failure: Failure | None) -> dict[str, str | None]:
     return {"error_class": failure.name if failure else None, "error_sentence": failure.sentence if failure else None}

@@ -1,12 +1,13 @@
 """A way to another service: who calls, how long it may take, and what its failures mean here."""
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any
 
 import grpc
 
-from faults import DeadlineExceeded
+from faults import DeadlineExceeded, PeerUnavailable
 from rpccommon.auth import ServiceToken
 from rpccommon.calls import CALL_ID_KEY
 from rpccommon.present import call_id, deadline_left
@@ -79,6 +80,22 @@ class Peer:
         bearer = ("authorization", self._token.bearer())
         present = call_id()
         return (bearer, (CALL_ID_KEY, present)) if present else (bearer,)
+
+
+async def prompt(messages: AsyncGenerator[Any, None], peer: str, seconds: float) -> AsyncGenerator[Any, None]:
+    """The messages of a stream, each within so many seconds after the one before was taken. Raises PeerUnavailable."""
+    try:
+        while True:
+            try:
+                async with asyncio.timeout(seconds):
+                    message = await anext(messages)
+            except StopAsyncIteration:
+                return
+            except TimeoutError as silence:
+                raise PeerUnavailable(f"a stream of {peer} fell silent", peer=peer) from silence
+            yield message
+    finally:
+        await messages.aclose()
 
 
 def _options() -> Sequence[tuple[str, Any]]:

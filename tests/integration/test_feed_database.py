@@ -14,8 +14,9 @@ from bookings.tables import outbox
 from dbcommon import feed
 from dbcommon.database import Database, Transaction
 from dbcommon.feed import Event, Feed
-from dbcommon.inbox import Inbox, Superseded
+from dbcommon.inbox import Inbox
 from dbcommon.relay import Relay
+from dbcommon.resync import Superseded
 from faults import CursorDiverged, FeedStale, LockTimeout
 from ids import new_id
 from local.database import Server

@@ -12,8 +12,8 @@ from sqlalchemy.exc import PendingRollbackError, ProgrammingError
 from structlog.testing import capture_logs
 
 from dbcommon.database import Transaction
-from dbcommon.inbox import Superseded
 from dbcommon.parked import ATTEMPTS_MAX
+from dbcommon.resync import Superseded
 from faults import DatabaseUnavailable, DeadlineExceeded, FeedStale, LockTimeout, Overloaded
 from ids import new_id
 from local.database import Server

@@ -8,8 +8,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from faults import CursorDiverged, EpochLeft, PeerUnavailable
-from rpccommon.feed import Batch, Consumer, EventsServicer
-from rpccommon.feed_metrics import feed_metrics
+from rpccommon.feed import CURSOR, Batch, Consumer, EventsServicer
+from rpccommon.feed_metrics import FeedMetrics
+from rpccommon.resync import Page
 from tests.unit.rpc_feed import EPOCH, START, TOKENS, Feed
 from tests.unit.rpc_stage import Stage, stage
 
@@ -25,14 +26,20 @@ async def on(feed: Feed) -> AsyncIterator[Stage]:
         yield running
 
 
+def cursor_at(position: int) -> str:
+    """A cursor of the feed."""
+    return TOKENS.sign(CURSOR, {"epoch": str(EPOCH), "position": position}, None)
+
+
 class Inbox:
     """Applies batches in memory, and fails when it is told to."""
 
     def __init__(self) -> None:
-        self.kept: str | None = None
+        self.kept: str | None = cursor_at(0)
         self.applied: list[int] = []
         self.batches: list[Batch] = []
         self.steps: list[str] = []
+        self.pages: list[Page] = []
         self.fail_at: set[int] = set()
         self.moved = asyncio.Event()
 
@@ -42,6 +49,13 @@ class Inbox:
 
     async def begin(self) -> None:
         self.steps.append("begin")
+
+    async def resynchronise(self, pages: AsyncIterator[Page]) -> dict[str, int]:
+        self.steps.append("resynchronise")
+        taken = [page async for page in pages]
+        self.pages += taken
+        self.kept = taken[0].cursor
+        return {"identity.Station": 2}
 
     async def apply(self, batch: Batch) -> None:
         self.steps.append("apply")
@@ -78,13 +92,13 @@ async def stopped(task: "asyncio.Task[None]") -> None:
 async def test_a_consumer_applies_everything_once_although_it_fails_in_between(on: Stage, feed: Feed, inbox: Inbox) -> None:
     feed.fill(1400)
     inbox.fail_at = {700}
-    task = asyncio.create_task(Consumer(on.peer, ["identity.Station"], inbox, feed_metrics(CollectorRegistry(), ["test"])).run())
+    task = asyncio.create_task(Consumer(on.peer, ["identity.Station"], inbox, FeedMetrics(CollectorRegistry(), ["test"])).run())
     await applied(inbox, 1400)
     feed.fill(1)
     await applied(inbox, 1401)
     await stopped(task)
     assert inbox.applied == list(range(1, 1402))
-    assert [start[0] for start in feed.starts] == [None, (EPOCH, 500)]
+    assert [start[0] for start in feed.starts] == [(EPOCH, 0), (EPOCH, 500)]
     assert inbox.steps[:6] == ["cursor", "begin", "apply", "apply", "cursor", "begin"]
     last = inbox.batches[-1]
     assert (last.head, last.position, last.complete_until) == (
@@ -100,7 +114,7 @@ async def test_a_consumer_outlives_its_peer_and_goes_on_from_its_cursor(
     monkeypatch.setattr("rpccommon.feed.servicer.HEARTBEAT_SECONDS", 0.1)
     feed.fill(10)
     async with stage(EventsServicer(feed, TOKENS)) as first:
-        task = asyncio.create_task(Consumer(first.peer, [], inbox, feed_metrics(CollectorRegistry(), ["test"])).run())
+        task = asyncio.create_task(Consumer(first.peer, [], inbox, FeedMetrics(CollectorRegistry(), ["test"])).run())
         await applied(inbox, 10)
         await first.server.stop()
         feed.fill(5)
@@ -108,7 +122,7 @@ async def test_a_consumer_outlives_its_peer_and_goes_on_from_its_cursor(
         assert not task.done()
         await stopped(task)
     async with stage(EventsServicer(feed, TOKENS)) as second:
-        task = asyncio.create_task(Consumer(second.peer, [], inbox, feed_metrics(CollectorRegistry(), ["test"])).run())
+        task = asyncio.create_task(Consumer(second.peer, [], inbox, FeedMetrics(CollectorRegistry(), ["test"])).run())
         await applied(inbox, 15)
         await stopped(task)
     assert inbox.applied == list(range(1, 16))
@@ -119,7 +133,7 @@ async def test_a_consumer_leaves_a_stream_that_fell_silent(
 ) -> None:
     monkeypatch.setattr("rpccommon.feed.consumer.SILENCE_SECONDS", 0.2)
     monkeypatch.setattr("rpccommon.feed.servicer.HEARTBEAT_SECONDS", 60.0)
-    task = asyncio.create_task(Consumer(on.peer, [], inbox, feed_metrics(CollectorRegistry(), ["test"])).run())
+    task = asyncio.create_task(Consumer(on.peer, [], inbox, FeedMetrics(CollectorRegistry(), ["test"])).run())
     async with asyncio.timeout(10):
         while len(feed.starts) < 3:
             await asyncio.sleep(0.01)
@@ -128,7 +142,7 @@ async def test_a_consumer_leaves_a_stream_that_fell_silent(
 
 async def test_a_consumer_goes_on_asking_where_it_is_refused(on: Stage, feed: Feed, inbox: Inbox) -> None:
     feed.fault = CursorDiverged("resynchronise")
-    task = asyncio.create_task(Consumer(on.peer, [], inbox, feed_metrics(CollectorRegistry(), ["test"])).run())
+    task = asyncio.create_task(Consumer(on.peer, [], inbox, FeedMetrics(CollectorRegistry(), ["test"])).run())
     async with asyncio.timeout(10):
         while len(feed.starts) < 3:
             await asyncio.sleep(0.01)
@@ -147,7 +161,7 @@ async def test_who_refers_registers_before_each_stream_and_follows_nothing_until
             raise PeerUnavailable("not yet", peer="test")
 
     feed.fill(3)
-    task = asyncio.create_task(Consumer(on.peer, [], inbox, feed_metrics(CollectorRegistry(), ["test"]), register=register).run())
+    task = asyncio.create_task(Consumer(on.peer, [], inbox, FeedMetrics(CollectorRegistry(), ["test"]), register=register).run())
     await applied(inbox, 3)
     await stopped(task)
     assert inbox.steps[:10] == ["cursor", "begin", "register"] * 3 + ["apply"]
@@ -161,7 +175,7 @@ async def test_a_feed_in_an_epoch_that_was_left_is_counted_for_an_alert(
 
     monkeypatch.setattr(inbox, "apply", refuse)
     registry = CollectorRegistry()
-    task = asyncio.create_task(Consumer(on.peer, [], inbox, feed_metrics(registry, ["test"])).run())
+    task = asyncio.create_task(Consumer(on.peer, [], inbox, FeedMetrics(registry, ["test"])).run())
     assert registry.get_sample_value("feed_left_epoch_total", {"owner": "test"}) == 0
     async with asyncio.timeout(10):
         while (registry.get_sample_value("feed_left_epoch_total", {"owner": "test"}) or 0) < 2:

@@ -18,6 +18,7 @@ from sqlalchemy import (
     UniqueConstraint,
     Uuid,
     and_,
+    func,
     select,
     text,
     true,
@@ -133,6 +134,26 @@ class KnownRows:
             news = {name: value for name, value in row.items() if name != self._key.name}
             insertion = insert(self.table).values(row)
             await tx.execute(insertion.on_conflict_do_update(index_elements=[self._key], set_=news, where=newer))
+
+    async def replace(self, tx: AsyncConnection, events: Sequence[Any]) -> None:
+        """Takes over what the owner has now, whatever is here: what is OPEN only where a row is there, all else everywhere (rule 3).
+
+        What is not OPEN has its second step before it, as by an event: a write may be open. In one statement, by ID.
+        """
+        rows = [self._row(UUID(e.entity_id), UUID(e.epoch), e.version, e.referent_state, e.payload) for e in events]
+        there: set[UUID] = set(
+            (await tx.execute(select(self._key).where(self._key.in_([row[self._key.name] for row in rows])))).scalars()
+        )
+        wanted = [row for row in rows if row["state"] != Known.OPEN or row[self._key.name] in there]
+        for names in {tuple(row) for row in wanted}:  # what is gone may have no facts
+            insertion = insert(self.table).values([row for row in wanted if tuple(row) == names])
+            news = {name: insertion.excluded[name] for name in names if name != self._key.name}
+            await tx.execute(insertion.on_conflict_do_update(index_elements=[self._key], set_=news))
+
+    async def count(self, tx: AsyncConnection, ids: Sequence[UUID] | None = None) -> int:
+        """How many rows there are; of these IDs, where some are given."""
+        counted = select(func.count()).select_from(self.table)
+        return int((await tx.execute(counted if ids is None else counted.where(self._key.in_(ids)))).scalar_one())
 
     async def close(self) -> None:
         """The second step of closing, for every row that is in the first: waits for open writes, and locks nothing else.

@@ -2,7 +2,8 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
@@ -11,10 +12,11 @@ from uuid import UUID
 import structlog
 from teppan.common.v1 import events_pb2, events_pb2_grpc
 
-from faults import EpochLeft, PeerUnavailable
-from rpccommon.client import Peer
-from rpccommon.feed_metrics import FeedMetrics
+from faults import CursorDiverged, CursorExpired, EpochLeft, PeerUnavailable, Remembered
+from rpccommon.client import Peer, prompt
 from rpccommon.feed.source import Place
+from rpccommon.feed_metrics import FeedMetrics
+from rpccommon.resync import Page, referents
 
 SILENCE_SECONDS = 10.0
 PAUSE_SECONDS_MIN = 0.1
@@ -45,6 +47,9 @@ class Inbox(Protocol):
 
     async def apply(self, batch: Batch) -> None:
         """Applies a batch and moves the cursor, or raises."""
+
+    async def resynchronise(self, pages: AsyncIterator[Page]) -> Mapping[str, int]:
+        """Replaces what is known by all there is; gives by type how many known things were not among it."""
 
 
 class Consumer:
@@ -77,25 +82,36 @@ class Consumer:
             self._pause = min(self._pause * 2, PAUSE_SECONDS_MAX)
 
     async def _follow(self) -> None:
+        """Follows from the cursor; where there is none, or the peer's feed goes on from it no more, takes over all there is."""
         cursor = await self._inbox.cursor()
         await self._inbox.begin()
         if self._register is not None:
             await self._register()
-        request = events_pb2.StreamEventsRequest(types=self._types)
-        if cursor is not None:
-            request.after_cursor = cursor
-        messages = self._peer.stream(self._stub.StreamEvents, request)
+        if cursor is None:
+            await self._resynchronise()
+            return
         try:
-            while True:
-                try:
-                    async with asyncio.timeout(SILENCE_SECONDS):
-                        message = await anext(messages)
-                except (TimeoutError, StopAsyncIteration) as silence:
-                    raise PeerUnavailable(f"the feed of {self._peer.name} fell silent", peer=self._peer.name) from silence
+            await self._stream(cursor)
+        except Remembered as refusal:
+            if refusal.reason not in {CursorDiverged.reason, CursorExpired.reason}:
+                raise
+            log.warning("a feed does not go on from here", peer=self._peer.name, why=refusal.message)
+            await self._resynchronise()
+
+    async def _stream(self, cursor: str) -> None:
+        request = events_pb2.StreamEventsRequest(types=self._types, after_cursor=cursor)
+        stream = self._peer.stream(self._stub.StreamEvents, request)
+        async with aclosing(prompt(stream, self._peer.name, SILENCE_SECONDS)) as messages:
+            async for message in messages:
                 await self._inbox.apply(_batch_from_pb(message))
                 self._pause = PAUSE_SECONDS_MIN
-        finally:
-            await messages.aclose()
+        raise PeerUnavailable(f"the feed of {self._peer.name} ended", peer=self._peer.name)
+
+    async def _resynchronise(self) -> None:
+        async with aclosing(referents(self._peer, self._types)) as pages:
+            unknown = await self._inbox.resynchronise(pages)
+        self._metrics.resynchronised(self._peer.name, unknown)
+        self._pause = PAUSE_SECONDS_MIN
 
 
 def _batch_from_pb(message: events_pb2.StreamEventsResponse) -> Batch:

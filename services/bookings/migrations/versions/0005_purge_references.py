@@ -43,5 +43,6 @@ def downgrade() -> None:
         op.execute(f"ALTER TABLE bookings.known_stations ALTER COLUMN {fact} DROP DEFAULT")
     op.execute("DROP INDEX bookings.customers_user_id_idx")
     op.execute("DROP TABLE bookings.left_epochs")
+    op.execute("ALTER TABLE bookings.feed_state DROP COLUMN resynchronisation")
     for table in KNOWN:
         op.execute(f"ALTER TABLE bookings.{table} DROP COLUMN gone")

@@ -1,3 +1,5 @@
+ALTER TABLE bookings.feed_state ADD COLUMN resynchronisation UUID;
+
 CREATE TABLE bookings.left_epochs (
 	owner TEXT NOT NULL,
 	epoch UUID NOT NULL,

@@ -37,5 +37,6 @@ def downgrade() -> None:
             op.execute(statement.replace("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION", 1))
     op.execute("DROP INDEX payments.payments_booking_id_idx")
     op.execute("DROP TABLE payments.left_epochs")
+    op.execute("ALTER TABLE payments.feed_state DROP COLUMN resynchronisation")
     for table in KNOWN:
         op.execute(f"ALTER TABLE payments.{table} DROP COLUMN gone")

@@ -1,3 +1,5 @@
+ALTER TABLE payments.feed_state ADD COLUMN resynchronisation UUID;
+
 CREATE TABLE payments.left_epochs (
 	owner TEXT NOT NULL,
 	epoch UUID NOT NULL,
