@@ -29,7 +29,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dbcommon.attempts import Failure
 from dbcommon.schema import Access
-from faults import FeedStale
 
 ATTEMPTS_MAX = 10
 """Then nothing tries it again but on request."""
@@ -123,11 +122,10 @@ async def lock(tx: AsyncConnection, service: str, owner: str) -> None:
     await tx.execute(text(f"SELECT FROM {service}.feed_state WHERE owner = :owner FOR NO KEY UPDATE"), {"owner": owner})
 
 
-async def refuse(tx: AsyncConnection, service: str, owner: str, ids: Collection[UUID]) -> None:
-    """Raises FeedStale where something of one of the entities lies aside: an answer must not overtake it."""
-    found = f"SELECT EXISTS (SELECT FROM {service}.parked_events WHERE owner = :owner AND entity_id = ANY(:ids))"
-    if (await tx.execute(text(found), {"owner": owner, "ids": list(ids)})).scalar_one():
-        raise FeedStale(f"not caught up with {owner}: an event could not be applied yet", feed=owner)
+async def among(tx: AsyncConnection, service: str, owner: str, ids: Collection[UUID]) -> set[UUID]:
+    """Those of the entities of which something lies aside: no answer must overtake it."""
+    found = f"SELECT DISTINCT entity_id FROM {service}.parked_events WHERE owner = :owner AND entity_id = ANY(:ids)"
+    return set((await tx.execute(text(found), {"owner": owner, "ids": list(ids)})).scalars())
 
 
 async def lanes(tx: AsyncConnection, service: str, owner: str, events: Sequence[Any]) -> set[Lane]:

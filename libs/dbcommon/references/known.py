@@ -32,7 +32,8 @@ from dbcommon import parked
 from dbcommon.database import Database
 from dbcommon.references.answers import Answer
 from dbcommon.references.states import Known, Referent
-from faults import FeedStale, LockTimeout, ReferenceClosed
+from dbcommon.references.together import Together
+from faults import Fault, FeedStale, LockTimeout, ReferenceClosed
 
 log = structlog.get_logger()
 
@@ -82,6 +83,8 @@ class KnownRows:
         self._facts = facts
         self._closed = closed
         self._seen: OrderedDict[UUID, float] = OrderedDict()
+        self._looks: Together[None, bool] = Together(self._look)
+        self._stores: Together[Answer, Fault | None] = Together(self._store)
         self.owner = owner
         self.type = type
 
@@ -94,10 +97,15 @@ class KnownRows:
         unseen = [id for id in ids if now - self._seen.get(id, -SEEN_SECONDS) >= SEEN_SECONDS]
         if not unseen:
             return []
+        there = await self._looks.ask(dict.fromkeys(unseen))
+        return [id for id in unseen if not there[id]]
+
+    async def _look(self, ids: Mapping[UUID, None]) -> Mapping[UUID, bool]:
+        """Which of the IDs have a row."""
         async with self._platform.transaction(read_only=True) as tx:
-            found: set[UUID] = set((await tx.execute(select(self._key).where(self._key.in_(unseen)))).scalars())
+            found: set[UUID] = set((await tx.execute(select(self._key).where(self._key.in_(ids)))).scalars())
         self._remember(found)
-        return [id for id in unseen if id not in found]
+        return {id: id in found for id in ids}
 
     async def store(self, answers: Mapping[UUID, Answer]) -> None:
         """Inserts what was missing, where the answer's epoch is the one that the feed is in (rule 1). FeedStale, ReferenceClosed.
@@ -106,22 +114,33 @@ class KnownRows:
         """
         if any(answer.state != Referent.OPEN for answer in answers.values()):
             raise ReferenceClosed(f"the {self.type} is not in use", type=self.type)
-        schema = self.table.schema
+        refused = await self._stores.ask(answers)
+        for id in answers:
+            if fault := refused[id]:
+                raise fault
+
+    async def _store(self, answers: Mapping[UUID, Answer]) -> Mapping[UUID, Fault | None]:
+        """Stores the answers to several calls; what refuses one of them refuses no other."""
+        schema, refused = str(self.table.schema), dict[UUID, Fault | None].fromkeys(answers)
         async with self._platform.transaction() as tx:
             present = text(
                 f"SELECT epoch FROM {schema}.feed_state WHERE owner = :owner FOR NO KEY UPDATE"
             )  # not FOR SHARE: sharers that overlap would keep the consumer out for ever
             epoch = (await tx.execute(present, {"owner": self.owner})).scalar_one_or_none()
-            await parked.refuse(tx, str(schema), self.owner, answers.keys())
-            for id, answer in sorted(answers.items()):
+            for id in await parked.among(tx, schema, self.owner, answers.keys()):
+                refused[id] = FeedStale(f"not caught up with {self.owner}: an event could not be applied yet", feed=self.owner)
+            for id, answer in answers.items():
                 if answer.epoch != epoch:
-                    raise FeedStale(f"not caught up with the present epoch of {self.owner}", feed=self.owner)
-                await tx.execute(
-                    insert(self.table)
-                    .values(**self._row(id, answer.epoch, answer.version, answer.state, answer.facts))
-                    .on_conflict_do_nothing()
-                )
-        self._remember(set(answers))
+                    refused[id] = FeedStale(f"not caught up with the present epoch of {self.owner}", feed=self.owner)
+            rows = [
+                self._row(id, each.epoch, each.version, each.state, each.facts)
+                for id, each in sorted(answers.items())
+                if not refused[id]
+            ]
+            if rows:
+                await tx.execute(insert(self.table).values(rows).on_conflict_do_nothing())
+        self._remember({row[self._key.name] for row in rows})
+        return refused
 
     async def apply(self, tx: AsyncConnection, event: Any) -> None:
         """Applies an event of the owner's feed: the first step of closing, or a reopening (rule 2)."""
