@@ -25,7 +25,7 @@ from dbcommon.database import Database, assert_idle
 from dbcommon.election import lead
 from dbcommon.feed import Feed
 from dbcommon.inbox import Freshness, Inbox
-from dbcommon.references import Consequences, KnownRows, Registry
+from dbcommon.references import Consequences, Driver, KnownRows, Registry
 from dbcommon.relay import Relay
 from dbcommon.replay import Parked
 from dbcommon.sagas import Kind, Sagas
@@ -48,6 +48,7 @@ from rpccommon.registry import registry
 from rpccommon.sagas import UnfinishedSagas
 from rpccommon.server import Server, run_workers
 from rpccommon.telemetry import Telemetry
+from rpccommon.tombstones import Tombstones
 from settings import Settings
 
 APP_POOL = 16
@@ -172,6 +173,7 @@ class Serving:
     sagas: Sequence[Kind] = ()
     """What may be unfinished here, for metrics and `make sagas`."""
     fresh: Callable[[], None] | None = None
+    purges: Driver | None = None
     referring: Referring = field(default_factory=RefersToNothing)
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
 
@@ -282,6 +284,10 @@ def _workers(wanted: Serving) -> list[Worker]:
         consumers += [parked.run, Consequences(parts.platform, known, columns).run]
         followed = [(each.peer.name, type) for each in wanted.following for type in each.handlers]
         everywhere += [parts.freshness.watch, ParkedEvents(wanted.registry, followed, parked.counts).watch]
+
+    if wanted.purges is not None:
+        consumers.append(wanted.purges.run)
+        everywhere.append(Tombstones(wanted.registry, wanted.purges.purges.tombstones).watch)
 
     async def elected() -> None:
         await lead(parts.settings.platform_url, f"workers of {service}", lambda: run_workers(relay, *consumers, *wanted.elected))

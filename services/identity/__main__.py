@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from teppan.identity.v1 import (
 
 import command
 from callers import Caller
+from dbcommon.references import Driver, Purges
 from dbcommon.requests import Requests
 from identity import commands
 from identity import config as configuration
@@ -28,6 +30,7 @@ from identity.rpc import MembershipsServicer, StationsServicer, TokensServicer, 
 from identity.tables import SCHEMA, requests_
 from identity.usecases.logins import Logins
 from identity.usecases.memberships import Memberships
+from identity.usecases.purges import PurgeableStations, PurgeableUsers, Purging
 from identity.usecases.referents import TYPES, Referents
 from identity.usecases.stations import Stations
 from identity.usecases.users import Users
@@ -35,7 +38,9 @@ from identity.wire import stations as stations_wire
 from identity.wire import users as users_wire
 from ids import new_id
 from rpccommon.auth import access_token
+from rpccommon.client import Peer
 from rpccommon.keys import FixedKeys
+from rpccommon.references import Counter
 from service import Parts, Serving, now
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -64,23 +69,41 @@ def build(config: Config) -> Serving:
         return access_token(key=key, kid=kid, caller=caller, now=at, lifetime=TOKEN_LIFETIME)
 
     logins = Logins(platform=parts.platform, keyring=config.keyring, passwords=users.passwords, sign=sign, now=now)
+    registry, peers = parts.registry(TYPES), [parts.peer("bookings"), parts.peer("payments")]
+    purging = purging_of(parts, stations, users, Purges(parts.platform, SCHEMA.service, registry), peers)
     referents = Referents(
-        platform=parts.platform, feed=parts.feed, registry=parts.registry(TYPES),
+        platform=parts.platform, feed=parts.feed, registry=registry,
         encode_station=stations_wire.event_to_pb, encode_user=users_wire.event_to_pb,
     )  # fmt: skip
     return Serving(
         parts=parts,
         verifier=parts.verifier(FixedKeys.from_jwks(config.jwks)),
         referents=referents,
+        purges=purging.driver,
+        peers=peers,
         services=SERVICES,
         register=[
             lambda server: stations_pb2_grpc.add_StationsServiceServicer_to_server(
-                StationsServicer(stations, parts.tokens), server
+                StationsServicer(stations, purging, parts.tokens), server
             ),
-            lambda server: users_pb2_grpc.add_UsersServiceServicer_to_server(UsersServicer(users), server),
+            lambda server: users_pb2_grpc.add_UsersServiceServicer_to_server(UsersServicer(users, purging), server),
             lambda server: memberships_pb2_grpc.add_MembershipsServiceServicer_to_server(MembershipsServicer(memberships), server),
             lambda server: tokens_pb2_grpc.add_TokensServiceServicer_to_server(TokensServicer(logins, config.jwks), server),
         ],
+    )
+
+
+def purging_of(parts: Parts, stations: Stations, users: Users, purges: Purges, referrers: Sequence[Peer]) -> Purging:
+    """The use cases of purges, and what drives them on."""
+    purgeable_stations = PurgeableStations(stations=stations, now=now)
+    purgeable_users = PurgeableUsers(users=users, now=now)
+    driver = Driver(
+        purges,
+        {things.type: things for things in (purgeable_stations, purgeable_users)},
+        {peer.name: Counter(peer) for peer in referrers},
+    )
+    return Purging(
+        stations=stations, users=users, driver=driver, purgeable_stations=purgeable_stations, purgeable_users=purgeable_users
     )
 
 

@@ -35,7 +35,7 @@ class Config:
 def read(environ: Mapping[str, str]) -> Config:
     """Raises SettingsWrong with every mistake."""
     reader = Reader(environ)
-    common = settings.read("identity", reader, peers=())
+    common = settings.read("identity", reader, peers=("bookings", "payments"))
     keyring = reader.file("TEPPAN_KEYRING_FILE", lambda text: Keyring.from_json(text.decode()))
     signing_keys = reader.file("TEPPAN_SIGNING_KEYS_FILE", _private_keys)
     reader.done()

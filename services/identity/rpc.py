@@ -18,23 +18,28 @@ import pages
 from identity.domain.users import normalise_email
 from identity.usecases.logins import Logins
 from identity.usecases.memberships import Memberships
+from identity.usecases.purges import Purging
 from identity.usecases.stations import Stations
 from identity.usecases.users import Users
 from identity.wire import stations as stations_wire
 from identity.wire import users as users_wire
-from rpccommon.present import caller
+from rpccommon.present import caller, deadline_left
 from rpccommon.values import set_instant
 
 Context = Any
 """A grpc.aio.ServicerContext; nothing here uses it."""
 
+PURGE_SECONDS = 5.0
+"""How long a call waits for those who refer: what they do then is done without it."""
+
 
 class StationsServicer(stations_pb2_grpc.StationsServiceServicer):
     """StationsService."""
 
-    def __init__(self, stations: Stations, tokens: pages.Tokens) -> None:
+    def __init__(self, stations: Stations, purging: Purging, tokens: pages.Tokens) -> None:
         """Takes its use cases, and what signs page tokens."""
         self._stations = stations
+        self._purging = purging
         self._tokens = tokens
 
     async def CreateStation(
@@ -100,13 +105,20 @@ class StationsServicer(stations_pb2_grpc.StationsServiceServicer):
         station = await self._stations.undelete(caller(), wanted, request_id=UUID(request.request_id))
         return stations_pb2.UndeleteStationResponse(station=stations_wire.station_to_pb(station))
 
+    async def PurgeStation(self, request: stations_pb2.PurgeStationRequest, context: Context) -> stations_pb2.PurgeStationResponse:
+        """Removes one for ever."""
+        wanted, request_id = stations_wire.change_from_pb(request), UUID(request.request_id)
+        station = await self._purging.station(caller(), wanted, request_id=request_id, patience=_patience())
+        return stations_pb2.PurgeStationResponse(station=stations_wire.station_to_pb(station))
+
 
 class UsersServicer(users_pb2_grpc.UsersServiceServicer):
     """UsersService."""
 
-    def __init__(self, users: Users) -> None:
+    def __init__(self, users: Users, purging: Purging) -> None:
         """Takes its use cases."""
         self._users = users
+        self._purging = purging
 
     async def CreateUser(self, request: users_pb2.CreateUserRequest, context: Context) -> users_pb2.CreateUserResponse:
         """Makes one."""
@@ -122,6 +134,12 @@ class UsersServicer(users_pb2_grpc.UsersServiceServicer):
         """Lets one in again."""
         user = await self._users.enable(caller(), users_wire.change_from_pb(request), request_id=UUID(request.request_id))
         return users_pb2.EnableUserResponse(user=users_wire.user_to_pb(user))
+
+    async def PurgeUser(self, request: users_pb2.PurgeUserRequest, context: Context) -> users_pb2.PurgeUserResponse:
+        """Removes one for ever."""
+        wanted, request_id = users_wire.change_from_pb(request), UUID(request.request_id)
+        user = await self._purging.user(caller(), wanted, request_id=request_id, patience=_patience())
+        return users_pb2.PurgeUserResponse(user=users_wire.user_to_pb(user))
 
 
 class MembershipsServicer(memberships_pb2_grpc.MembershipsServiceServicer):
@@ -156,3 +174,9 @@ class TokensServicer(tokens_pb2_grpc.TokensServiceServicer):
     async def GetKeys(self, request: tokens_pb2.GetKeysRequest, context: Context) -> tokens_pb2.GetKeysResponse:
         """The keys that tokens are verified with."""
         return tokens_pb2.GetKeysResponse(jwks_json=self._jwks)
+
+
+def _patience() -> float:
+    """Half of what is left, at most: the rest is for the answer."""
+    left = deadline_left()
+    return PURGE_SECONDS if left is None else min(PURGE_SECONDS, left / 2)

@@ -19,6 +19,8 @@ from dbcommon import feed, migrate, requests
 from dbcommon.references import registering
 from dbcommon.schema import Access, Schema, metadata_of
 from identity.domain.memberships import MEMBERSHIPS_MAX
+from identity.domain.stations import State as StationState
+from identity.domain.users import State as UserState
 
 metadata = metadata_of("identity")
 
@@ -59,7 +61,7 @@ users = Table(
     Column("email_index", LargeBinary, nullable=False, unique=True),
     Column("password_hash", Text, nullable=False),
     Column("platform_role", SmallInteger, CheckConstraint("platform_role BETWEEN 0 AND 2", name="platform_role"), nullable=False),
-    Column("state", SmallInteger, CheckConstraint("state BETWEEN 1 AND 3", name="state"), nullable=False),
+    Column("state", SmallInteger, CheckConstraint("state BETWEEN 1 AND 4", name="state"), nullable=False),
     Column(
         "failed_logins",
         SmallInteger,
@@ -86,11 +88,19 @@ memberships = Table(
 )
 
 # After the insert, so that the keys have spoken first. The lock of the user's row makes two who add at once count one after
-# the other: each statement here has a snapshot of its own.
+# the other: each statement here has a snapshot of its own. Rows of what is purged stay: both locks also wait for a purge, or
+# make it wait, and see whether there is anybody left to be a member.
 _PER_USER = f"""CREATE FUNCTION identity.memberships_per_user() RETURNS trigger LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  PERFORM FROM identity.users u WHERE u.id = NEW.user_id FOR NO KEY UPDATE;
+  PERFORM FROM identity.users u WHERE u.id = NEW.user_id AND u.state < {UserState.PURGED:d} FOR NO KEY UPDATE;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'the user is purged' USING ERRCODE = 'foreign_key_violation', CONSTRAINT = 'memberships_user_kept';
+  END IF;
+  PERFORM FROM identity.stations s WHERE s.id = NEW.station_id AND s.state < {StationState.PURGING:d} FOR SHARE;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'the station is purged' USING ERRCODE = 'foreign_key_violation', CONSTRAINT = 'memberships_station_kept';
+  END IF;
   IF (SELECT count(*) FROM identity.memberships m WHERE m.user_id = NEW.user_id) > {MEMBERSHIPS_MAX} THEN
     RAISE EXCEPTION 'too many memberships' USING ERRCODE = 'check_violation', CONSTRAINT = 'memberships_per_user';
   END IF;
@@ -107,7 +117,7 @@ SCHEMA = Schema(
         **registering.ACCESS,
         "stations": Access(app=("SELECT",), platform=("SELECT", "INSERT", "UPDATE"), tenant="id"),
         "users": Access(platform=("SELECT", "INSERT", "UPDATE")),
-        "memberships": Access(app=("SELECT", "INSERT"), platform=("SELECT",), tenant="station_id"),
+        "memberships": Access(app=("SELECT", "INSERT"), platform=("SELECT", "DELETE"), tenant="station_id"),
     },
     after=[
         *feed.ddl("identity"),

@@ -3,7 +3,7 @@
 import importlib
 import random
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -26,7 +26,7 @@ from local import secret
 from local.database import SERVICES, Server
 from local.stack import environment
 from rpccommon.auth import ServiceToken, access_token
-from service import serving
+from service import Serving, serving
 from tests.integration.asked import Refusal, booking_request, day, eventually, new, payment_request, refusal_of, refused
 
 __all__ = [
@@ -52,13 +52,15 @@ class Teppan:
     registries: dict[str, CollectorRegistry] = field(default_factory=dict)
     """The metrics of each service."""
     channels: dict[str, grpc.aio.Channel] = field(default_factory=dict)
+    altered: Callable[[Serving], Serving] = lambda built: built
+    """What becomes of what a service's `__main__` builds, before it is served."""
 
     async def start(self, *services: str) -> None:
         """Starts services, as their `__main__` would."""
         for service in services:
             main = importlib.import_module(f"{service}.__main__")
             config = importlib.import_module(f"{service}.config").read(self.environ(service))
-            wanted = main.build(config)
+            wanted = self.altered(main.build(config))
             self.running[service], self.registries[service] = AsyncExitStack(), wanted.registry
             await self.running[service].enter_async_context(serving(wanted))
             if service not in self.channels:
@@ -159,11 +161,11 @@ class Teppan:
         return str((await self.stations.CreateStation(request, metadata=self.admin)).station.station_id)
 
     async def turn(self, station_id: str, *verbs: str) -> stations_pb2.Station:
-        """Changes a station's state, once for each verb: "Suspend", "Resume", "Delete", "Undelete"; the station in the end."""
+        """Changes a station's state, once for each verb: "Suspend", "Resume", "Delete", "Undelete", "Purge"; the station in the end."""
         for verb in verbs:
             request = getattr(stations_pb2, f"{verb}StationRequest")(request_id=new(), station_id=station_id)
             answer = await getattr(self.stations, f"{verb}Station")(request, metadata=self.admin)
-        return answer.station  # type: ignore[no-any-return]  # of any of the four responses
+        return answer.station  # type: ignore[no-any-return]  # of any of the five responses
 
     async def customer(self, station_id: str) -> str:
         """A new customer; their ID."""
@@ -213,10 +215,12 @@ def choose_ports() -> dict[str, int]:
 
 
 @asynccontextmanager
-async def teppan_on(server: Server, database: str, secrets: Path) -> AsyncIterator[Teppan]:
+async def teppan_on(
+    server: Server, database: str, secrets: Path, *, altered: Callable[[Serving], Serving] = lambda built: built
+) -> AsyncIterator[Teppan]:
     """All three, running on a database."""
     secret.make(secrets, SERVICES)
-    teppan = Teppan(server, database, secrets, choose_ports())
+    teppan = Teppan(server, database, secrets, choose_ports(), altered=altered)
     try:
         await teppan.start(*SERVICES)
         for service in SERVICES:

@@ -45,9 +45,11 @@ def test_a_key_is_named_by_its_thumbprint() -> None:
     assert kid_of(key) == "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"
 
 
-def test_identity_needs_no_address_of_anybody(environ: Mapping[str, str]) -> None:
+def test_identity_is_told_where_those_are_who_refer_to_what_it_owns(environ: Mapping[str, str]) -> None:
+    assert set(read(environ).common.peers) == {"bookings", "payments"}
     without = {name: value for name, value in environ.items() if not name.endswith("_ADDRESS")}
-    assert read(without).common.peers == {}
+    with pytest.raises(SettingsWrong, match="TEPPAN_BOOKINGS_ADDRESS is not set\nTEPPAN_PAYMENTS_ADDRESS is not set"):
+        read(without)
 
 
 async def test_the_first_key_signs_and_all_are_published(environ: Mapping[str, str]) -> None:

@@ -46,6 +46,10 @@ DELETE = Transition(before=frozenset({State.ACTIVE, State.SUSPENDED}), after=Sta
 UNDELETE = Transition(before=frozenset({State.DELETED}), after=State.SUSPENDED)
 """These are the only places that know what may follow what. Nobody is taken into use by having been deleted by mistake."""
 
+PURGEABLE = frozenset({State.DELETED, State.PURGING})
+BEYOND = frozenset({State.PURGING, State.PURGED})
+"""From here nothing comes back."""
+
 LISTED = frozenset({State.ACTIVE, State.SUSPENDED})
 """Those that a list has unless it is asked for the deleted ones too."""
 
@@ -133,6 +137,30 @@ def changed(station: Station, transition: Transition, *, etag: str, now: datetim
         raise _unfit(station, transition.after)
     deleted = now if transition.after is State.DELETED else None
     return replace(station, state=transition.after, version=station.version + 1, update_time=now, delete_time=deleted)
+
+
+def expect_purgeable(station: Station, *, etag: str) -> None:
+    """Raises StationState, EtagStale; an empty etag matches any version."""
+    if etag and etag != str(station.version):
+        raise EtagStale("the station changed since its etag was read", etag=str(station.version))
+    if station.state not in PURGEABLE:
+        raise _unfit(station, State.PURGED)
+
+
+def expect_beyond(station: Station) -> None:
+    """Raises StationState where a purge that began has not come past the point of no return."""
+    if station.state not in BEYOND:
+        raise _unfit(station, State.PURGED)
+
+
+def advanced(station: Station, state: State, *, now: datetime) -> Station:
+    """The station as a purge announces it: DELETED, or PURGING."""
+    return replace(station, state=state, version=station.version + 1, update_time=now)
+
+
+def purged(station: Station, *, now: datetime) -> Station:
+    """The station at the end of its purge. Its version stays: nobody has to hear of it."""
+    return replace(station, state=State.PURGED, update_time=now)
 
 
 def expect_active(station: Station) -> None:

@@ -14,10 +14,14 @@ class State(IntEnum):
     ACTIVE = 1
     DISABLED = 2
     PURGED = 3
+    PURGING = 4
 
 
 BEFORE = {State.DISABLED: State.ACTIVE, State.ACTIVE: State.DISABLED}
 """What a user must be to be disabled, or enabled: the only place that knows what may follow what."""
+PURGEABLE = frozenset({State.DISABLED, State.PURGING})
+BEYOND = frozenset({State.PURGING, State.PURGED})
+"""From here nothing comes back."""
 
 
 class PlatformRole(IntEnum):
@@ -86,12 +90,43 @@ def enrol(wanted: NewUser, *, user_id: UUID, now: datetime) -> User:
 
 def changed(user: User, wanted: State, *, etag: str, now: datetime) -> User:
     """The user, in that state. Raises UserState, EtagStale; an empty etag matches any version."""
+    _expect_etag(user, etag)
+    if user.state is not BEFORE[wanted]:
+        raise _unfit(user, wanted)
+    return replace(user, state=wanted, version=user.version + 1, update_time=now)
+
+
+def expect_purgeable(user: User, *, etag: str) -> None:
+    """Raises UserState, EtagStale; an empty etag matches any version."""
+    _expect_etag(user, etag)
+    if user.state not in PURGEABLE:
+        raise _unfit(user, State.PURGED)
+
+
+def expect_beyond(user: User) -> None:
+    """Raises UserState where a purge that began has not come past the point of no return."""
+    if user.state not in BEYOND:
+        raise _unfit(user, State.PURGED)
+
+
+def advanced(user: User, state: State, *, now: datetime) -> User:
+    """The user as a purge announces them: DISABLED, or PURGING."""
+    return replace(user, state=state, version=user.version + 1, update_time=now)
+
+
+def purged(user: User, *, now: datetime) -> User:
+    """What is left of a user at the end of their purge. The version stays: nobody has to hear of it."""
+    return replace(user, name="", email="", platform_role=PlatformRole.NONE, state=State.PURGED, update_time=now)
+
+
+def _expect_etag(user: User, etag: str) -> None:
     if etag and etag != str(user.version):
         raise EtagStale("the user changed since the etag was read", etag=str(user.version))
-    if user.state is not BEFORE[wanted]:
-        message = f"the user is {user.state.name}, which does not allow it"
-        raise UserState(message, state=user.state.name, wanted=wanted.name)
-    return replace(user, state=wanted, version=user.version + 1, update_time=now)
+
+
+def _unfit(user: User, wanted: State) -> UserState:
+    message = f"the user is {user.state.name}, which does not allow it"
+    return UserState(message, state=user.state.name, wanted=wanted.name)
 
 
 def normalise_email(text: str) -> str:

@@ -4,12 +4,12 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import insert, or_, select
+from sqlalchemy import delete, insert, or_, select
 
 from dbcommon.constraints import refusing
 from dbcommon.database import Transaction
 from identity.domain.memberships import MEMBERSHIPS_MAX, Member, MemberExists, MembershipsLimit, Role
-from identity.domain.stations import State
+from identity.domain.stations import State, StationState
 from identity.domain.users import UserNotFound
 from identity.tables import memberships, stations
 
@@ -21,6 +21,8 @@ async def insert_member(tx: Transaction, member: Member) -> None:
         "memberships_pkey": MemberExists("the user is a member of the station already", user_id=member.user_id),
         "memberships_user_id_fkey": UserNotFound("there is no such user", user_id=member.user_id),
         "memberships_per_user": MembershipsLimit(limit, limit=MEMBERSHIPS_MAX),
+        "memberships_user_kept": UserNotFound("there is no such user any more", user_id=member.user_id),
+        "memberships_station_kept": StationState("the station is being purged", state="PURGING", wanted="ACTIVE"),
     }
     row = {**{name: getattr(member, name) for name in _SAME}, "role": member.role.value}
     with refusing(faults):
@@ -28,9 +30,22 @@ async def insert_member(tx: Transaction, member: Member) -> None:
 
 
 async def get_member(tx: Transaction, station_id: UUID, user_id: UUID) -> Member:
-    """A membership that is there: nothing removes one yet."""
+    """Raises UserNotFound where the membership is gone, with its station or its user."""
     where = (memberships.c.station_id == station_id, memberships.c.user_id == user_id)
-    return _member((await tx.execute(select(memberships).where(*where))).mappings().one())
+    row = (await tx.execute(select(memberships).where(*where))).mappings().first()
+    if row is None:
+        raise UserNotFound("the user is no member of the station any more", user_id=user_id)
+    return _member(row)
+
+
+async def remove_of_station(tx: Transaction, station_id: UUID) -> None:
+    """All members of a locked station; crosses stations."""
+    await tx.execute(delete(memberships).where(memberships.c.station_id == station_id))
+
+
+async def remove_of_user(tx: Transaction, user_id: UUID) -> None:
+    """All memberships of a locked user; crosses stations."""
+    await tx.execute(delete(memberships).where(memberships.c.user_id == user_id))
 
 
 async def roles(tx: Transaction, user_id: UUID, *, now: datetime) -> dict[UUID, int]:

@@ -43,6 +43,21 @@ async def save_state(tx: Transaction, user: User) -> None:
     await tx.execute(update(users).where(users.c.id == user.user_id).values(changed))
 
 
+async def erase(tx: Transaction, keyring: Keyring, user: User) -> None:
+    """Overwrites all that is private of a locked user. The index is their ID, which is the index of no email."""
+    empty = {
+        "name": user.name,
+        "email": keyring.seal(user.email, place=_place(user.user_id)),
+        "email_index": user.user_id.bytes,
+        "password_hash": "",
+        "platform_role": user.platform_role.value,
+        "failed_logins": 0,
+        "locked_until": None,
+    }
+    await tx.execute(update(users).where(users.c.id == user.user_id).values(empty))
+    await save_state(tx, user)
+
+
 async def users_of(tx: Transaction, ids: Collection[UUID]) -> dict[UUID, User]:
     """Those of the users that there are, without emails: what other services are told of."""
     rows = await tx.execute(select(users).where(users.c.id.in_(ids)))

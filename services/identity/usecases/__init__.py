@@ -1,1 +1,1 @@
-"""A method a call: the rule, then one transaction. Identity asks nobody."""
+"""A method a call: the rule, then one transaction. Only purges ask other services."""

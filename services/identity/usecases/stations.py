@@ -12,6 +12,7 @@ from dbcommon.references import Referent
 from dbcommon.requests import Requests
 from dbcommon.tenancy import NO_TENANT
 from identity.domain.stations import (
+    BEYOND,
     DELETE,
     RESUME,
     SUSPEND,
@@ -61,7 +62,7 @@ class Stations:
             async with self.platform.transaction() as tx:
                 await self.requests.begin(tx, request, made=station.station_id)
                 await store.insert_station(tx, station)
-                await self._announce(tx, station)
+                await self.announce(tx, station)
                 return station
 
         return await self.requests.once(request, attempt, self.get)
@@ -107,14 +108,16 @@ class Stations:
             async with self.platform.transaction() as tx:
                 await self.requests.begin(tx, request, made=wanted.station_id)
                 present = await store.get_station(tx, wanted.station_id, lock=True)
+                await events.expect_epoch(tx)
                 station = changed(present, transition, etag=wanted.etag, now=self.now())
                 await store.save_state(tx, station)
-                await self._announce(tx, station)
+                await self.announce(tx, station)
                 return station
 
         return await self.requests.once(request, attempt, self.get)
 
-    async def _announce(self, tx: Transaction, station: Station) -> None:
+    async def announce(self, tx: Transaction, station: Station) -> None:
+        """Tells other services of a station whose row is inserted or locked."""
         event = Event(
             event_id=self.new_id(),
             type=EVENT_TYPE,
@@ -128,5 +131,7 @@ class Stations:
 
 
 def referent_state(station: Station) -> Referent:
-    """Whether anything new may refer to a station."""
+    """Whether anything new may refer to a station, and whether it is for ever that nothing may."""
+    if station.state in BEYOND:
+        return Referent.PURGED
     return Referent.OPEN if station.state is State.ACTIVE else Referent.CLOSED

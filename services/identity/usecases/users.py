@@ -13,7 +13,7 @@ from dbcommon.private import Keyring
 from dbcommon.references import Referent
 from dbcommon.requests import Requests
 from dbcommon.tenancy import NO_TENANT
-from identity.domain.users import NewUser, State, User, changed, enrol
+from identity.domain.users import BEYOND, NewUser, State, User, changed, enrol
 from identity.store import events
 from identity.store import users as store
 
@@ -64,7 +64,7 @@ class Users:
                 await self.requests.begin(tx, request, made=user.user_id)
                 return await self._insert(tx, user, password_hash)
 
-        return await self.requests.once(request, attempt, self._get)
+        return await self.requests.once(request, attempt, self.get)
 
     async def disable(self, caller: Caller, wanted: Change, *, request_id: UUID) -> User:
         """Raises UserNotFound, UserState, EtagStale. A login that is under way has ended before, or is refused."""
@@ -81,12 +81,13 @@ class Users:
             async with self.platform.transaction() as tx:
                 await self.requests.begin(tx, request, made=wanted.user_id)
                 present = await store.get_user(tx, self.keyring, wanted.user_id, lock=True)
+                await events.expect_epoch(tx)
                 user = changed(present, state, etag=wanted.etag, now=self.now())
                 await store.save_state(tx, user)
-                await self._announce(tx, user)
+                await self.announce(tx, user)
                 return user
 
-        return await self.requests.once(request, attempt, self._get)
+        return await self.requests.once(request, attempt, self.get)
 
     async def bootstrap(self, wanted: NewUser) -> tuple[UUID, bool]:
         """An active administrator of the platform, and whether it was made now: only where there was none. Raises EmailTaken."""
@@ -101,10 +102,11 @@ class Users:
 
     async def _insert(self, tx: Transaction, user: User, password_hash: str) -> User:
         await store.insert_user(tx, self.keyring, user, password_hash=password_hash)
-        await self._announce(tx, user)
+        await self.announce(tx, user)
         return user
 
-    async def _announce(self, tx: Transaction, user: User) -> None:
+    async def announce(self, tx: Transaction, user: User) -> None:
+        """Tells other services of a user whose row is inserted or locked."""
         event = Event(
             event_id=self.new_id(),
             type=EVENT_TYPE,
@@ -115,11 +117,14 @@ class Users:
         )
         await events.announce(tx, event)
 
-    async def _get(self, user_id: UUID) -> User:
+    async def get(self, user_id: UUID) -> User:
+        """Raises UserNotFound."""
         async with self.platform.transaction(read_only=True) as tx:
             return await store.get_user(tx, self.keyring, user_id)
 
 
 def referent_state(user: User) -> Referent:
-    """Whether anything new may refer to a user."""
+    """Whether anything new may refer to a user, and whether it is for ever that nothing may."""
+    if user.state in BEYOND:
+        return Referent.PURGED
     return Referent.OPEN if user.state is State.ACTIVE else Referent.CLOSED

@@ -10,7 +10,13 @@ from identity.usecases.stations import Change
 from pages import PAGE_BYTES_MAX, Page, TokenRefused, Tokens, bound
 from rpccommon.values import packed, set_instant
 
-Changing = pb.SuspendStationRequest | pb.ResumeStationRequest | pb.DeleteStationRequest | pb.UndeleteStationRequest
+Changing = (
+    pb.SuspendStationRequest
+    | pb.ResumeStationRequest
+    | pb.DeleteStationRequest
+    | pb.UndeleteStationRequest
+    | pb.PurgeStationRequest
+)
 """Requests that are alike but for their names."""
 
 

@@ -22,7 +22,7 @@ def new_user_from_pb(request: users_pb2.CreateUserRequest) -> NewUser:
     )
 
 
-def change_from_pb(request: users_pb2.DisableUserRequest | users_pb2.EnableUserRequest) -> Change:
+def change_from_pb(request: users_pb2.DisableUserRequest | users_pb2.EnableUserRequest | users_pb2.PurgeUserRequest) -> Change:
     """Which user is to change their state."""
     return Change(user_id=UUID(request.user_id), etag=request.etag)
 

@@ -70,8 +70,8 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     REASON_NOT_CLOSED_YET: _Reason.ValueType  # 24
     """FAILED_PRECONDITION: who refers to the thing has not closed it yet at that version. Ask again."""
     REASON_STILL_REFERENCED: _Reason.ValueType  # 25
-    """FAILED_PRECONDITION: something still refers to the thing; metadata `column` and `count` for each of them, as "1000+" where
-    there are more. Remove it first.
+    """FAILED_PRECONDITION: something still refers to the thing. Metadata `column` ("bookings.customers.station_id") and `count`:
+    where there are several, as many values in each, with commas between; "1000+" where there may be more. Remove it first.
     """
     REASON_PURGE_UNFINISHED: _Reason.ValueType  # 26
     """UNAVAILABLE: a purge that began without this service is under way. Ask again."""
@@ -127,8 +127,8 @@ REASON_OVERLOADED: Reason.ValueType  # 23
 REASON_NOT_CLOSED_YET: Reason.ValueType  # 24
 """FAILED_PRECONDITION: who refers to the thing has not closed it yet at that version. Ask again."""
 REASON_STILL_REFERENCED: Reason.ValueType  # 25
-"""FAILED_PRECONDITION: something still refers to the thing; metadata `column` and `count` for each of them, as "1000+" where
-there are more. Remove it first.
+"""FAILED_PRECONDITION: something still refers to the thing. Metadata `column` ("bookings.customers.station_id") and `count`:
+where there are several, as many values in each, with commas between; "1000+" where there may be more. Remove it first.
 """
 REASON_PURGE_UNFINISHED: Reason.ValueType  # 26
 """UNAVAILABLE: a purge that began without this service is under way. Ask again."""

@@ -75,6 +75,11 @@ class StationsServiceStub(object):
                 request_serializer=teppan_dot_identity_dot_v1_dot_stations__pb2.UndeleteStationRequest.SerializeToString,
                 response_deserializer=teppan_dot_identity_dot_v1_dot_stations__pb2.UndeleteStationResponse.FromString,
                 _registered_method=True)
+        self.PurgeStation = channel.unary_unary(
+                '/teppan.identity.v1.StationsService/PurgeStation',
+                request_serializer=teppan_dot_identity_dot_v1_dot_stations__pb2.PurgeStationRequest.SerializeToString,
+                response_deserializer=teppan_dot_identity_dot_v1_dot_stations__pb2.PurgeStationResponse.FromString,
+                _registered_method=True)
 
 
 class StationsServiceServicer(object):
@@ -148,6 +153,19 @@ class StationsServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PurgeStation(self, request, context):
+        """Removes a DELETED station for ever, once every service that refers to it has answered that nothing holds it back. From
+        PURGING on it cannot be undeleted; what other services keep of it that may go, goes; when nothing is left it is PURGED.
+        The answer is the station in one of these states: what is not done by then is done without another call. Where it is
+        refused the station stays DELETED, and the same request goes on later, unless the station was undeleted meanwhile.
+        Its members go with it; its code stays taken.
+        NOT_FOUND STATION_NOT_FOUND; FAILED_PRECONDITION STATION_STATE, STILL_REFERENCED, NOT_CLOSED_YET; UNAVAILABLE
+        PEER_UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_StationsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -190,6 +208,11 @@ def add_StationsServiceServicer_to_server(servicer, server):
                     servicer.UndeleteStation,
                     request_deserializer=teppan_dot_identity_dot_v1_dot_stations__pb2.UndeleteStationRequest.FromString,
                     response_serializer=teppan_dot_identity_dot_v1_dot_stations__pb2.UndeleteStationResponse.SerializeToString,
+            ),
+            'PurgeStation': grpc.unary_unary_rpc_method_handler(
+                    servicer.PurgeStation,
+                    request_deserializer=teppan_dot_identity_dot_v1_dot_stations__pb2.PurgeStationRequest.FromString,
+                    response_serializer=teppan_dot_identity_dot_v1_dot_stations__pb2.PurgeStationResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -409,6 +432,33 @@ class StationsService(object):
             '/teppan.identity.v1.StationsService/UndeleteStation',
             teppan_dot_identity_dot_v1_dot_stations__pb2.UndeleteStationRequest.SerializeToString,
             teppan_dot_identity_dot_v1_dot_stations__pb2.UndeleteStationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PurgeStation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/teppan.identity.v1.StationsService/PurgeStation',
+            teppan_dot_identity_dot_v1_dot_stations__pb2.PurgeStationRequest.SerializeToString,
+            teppan_dot_identity_dot_v1_dot_stations__pb2.PurgeStationResponse.FromString,
             options,
             channel_credentials,
             insecure,

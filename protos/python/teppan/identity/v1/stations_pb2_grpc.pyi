@@ -68,6 +68,15 @@ class StationsServiceStub:
     """Takes a deletion back. The station is SUSPENDED then, whatever it was before: ResumeStation takes it into use.
     NOT_FOUND STATION_NOT_FOUND; FAILED_PRECONDITION STATION_STATE.
     """
+    PurgeStation: _grpc.UnaryUnaryMultiCallable[_stations_pb2.PurgeStationRequest, _stations_pb2.PurgeStationResponse]
+    """Removes a DELETED station for ever, once every service that refers to it has answered that nothing holds it back. From
+    PURGING on it cannot be undeleted; what other services keep of it that may go, goes; when nothing is left it is PURGED.
+    The answer is the station in one of these states: what is not done by then is done without another call. Where it is
+    refused the station stays DELETED, and the same request goes on later, unless the station was undeleted meanwhile.
+    Its members go with it; its code stays taken.
+    NOT_FOUND STATION_NOT_FOUND; FAILED_PRECONDITION STATION_STATE, STILL_REFERENCED, NOT_CLOSED_YET; UNAVAILABLE
+    PEER_UNAVAILABLE.
+    """
 
 @_typing.type_check_only
 class StationsServiceAsyncStub(StationsServiceStub):
@@ -108,6 +117,15 @@ class StationsServiceAsyncStub(StationsServiceStub):
     UndeleteStation: _aio.UnaryUnaryMultiCallable[_stations_pb2.UndeleteStationRequest, _stations_pb2.UndeleteStationResponse]  # type: ignore[assignment]
     """Takes a deletion back. The station is SUSPENDED then, whatever it was before: ResumeStation takes it into use.
     NOT_FOUND STATION_NOT_FOUND; FAILED_PRECONDITION STATION_STATE.
+    """
+    PurgeStation: _aio.UnaryUnaryMultiCallable[_stations_pb2.PurgeStationRequest, _stations_pb2.PurgeStationResponse]  # type: ignore[assignment]
+    """Removes a DELETED station for ever, once every service that refers to it has answered that nothing holds it back. From
+    PURGING on it cannot be undeleted; what other services keep of it that may go, goes; when nothing is left it is PURGED.
+    The answer is the station in one of these states: what is not done by then is done without another call. Where it is
+    refused the station stays DELETED, and the same request goes on later, unless the station was undeleted meanwhile.
+    Its members go with it; its code stays taken.
+    NOT_FOUND STATION_NOT_FOUND; FAILED_PRECONDITION STATION_STATE, STILL_REFERENCED, NOT_CLOSED_YET; UNAVAILABLE
+    PEER_UNAVAILABLE.
     """
 
 class StationsServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -194,6 +212,21 @@ class StationsServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_stations_pb2.UndeleteStationResponse, _abc.Awaitable[_stations_pb2.UndeleteStationResponse]]:
         """Takes a deletion back. The station is SUSPENDED then, whatever it was before: ResumeStation takes it into use.
         NOT_FOUND STATION_NOT_FOUND; FAILED_PRECONDITION STATION_STATE.
+        """
+
+    @_abc_1.abstractmethod
+    def PurgeStation(
+        self,
+        request: _stations_pb2.PurgeStationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_stations_pb2.PurgeStationResponse, _abc.Awaitable[_stations_pb2.PurgeStationResponse]]:
+        """Removes a DELETED station for ever, once every service that refers to it has answered that nothing holds it back. From
+        PURGING on it cannot be undeleted; what other services keep of it that may go, goes; when nothing is left it is PURGED.
+        The answer is the station in one of these states: what is not done by then is done without another call. Where it is
+        refused the station stays DELETED, and the same request goes on later, unless the station was undeleted meanwhile.
+        Its members go with it; its code stays taken.
+        NOT_FOUND STATION_NOT_FOUND; FAILED_PRECONDITION STATION_STATE, STILL_REFERENCED, NOT_CLOSED_YET; UNAVAILABLE
+        PEER_UNAVAILABLE.
         """
 
 def add_StationsServiceServicer_to_server(servicer: StationsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from teppan.common.v1 import options_pb2 as teppan_dot_common_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eteppan/identity/v1/users.proto\x12\x12teppan.identity.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1eteppan/common/v1/options.proto\"\x89\x02\n\x04User\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05\x65mail\x18\x03 \x01(\t\x12\x35\n\rplatform_role\x18\x04 \x01(\x0e\x32\x1e.teppan.common.v1.PlatformRole\x12,\n\x05state\x18\x05 \x01(\x0e\x32\x1d.teppan.identity.v1.UserState\x12\x0c\n\x04\x65tag\x18\x06 \x01(\t\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xc8\x01\n\x11\x43reateUserRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x18\n\x04name\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x19\n\x05\x65mail\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x18\xfe\x01`\x01\x12\x1f\n\x08password\x18\x04 \x01(\tB\r\x80\x01\x01\xbaH\x07r\x05\x10\x0c\x18\x80\x02\x12?\n\rplatform_role\x18\x05 \x01(\x0e\x32\x1e.teppan.common.v1.PlatformRoleB\x08\xbaH\x05\x82\x01\x02\x10\x01\"<\n\x12\x43reateUserResponse\x12&\n\x04user\x18\x01 \x01(\x0b\x32\x18.teppan.identity.v1.User\"d\n\x12\x44isableUserRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x19\n\x07user_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x15\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\"=\n\x13\x44isableUserResponse\x12&\n\x04user\x18\x01 \x01(\x0b\x32\x18.teppan.identity.v1.User\"c\n\x11\x45nableUserRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x19\n\x07user_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x15\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\"<\n\x12\x45nableUserResponse\x12&\n\x04user\x18\x01 \x01(\x0b\x32\x18.teppan.identity.v1.User*n\n\tUserState\x12\x1a\n\x16USER_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11USER_STATE_ACTIVE\x10\x01\x12\x17\n\x13USER_STATE_DISABLED\x10\x02\x12\x15\n\x11USER_STATE_PURGED\x10\x03\x32\xfd\x02\n\x0cUsersService\x12w\n\nCreateUser\x12%.teppan.identity.v1.CreateUserRequest\x1a&.teppan.identity.v1.CreateUserResponse\"\x1a\xca\xf3\x18\x16\x08\x04\x18\x02\"\x02\x08\n*\x0cusers.create\x12{\n\x0b\x44isableUser\x12&.teppan.identity.v1.DisableUserRequest\x1a\'.teppan.identity.v1.DisableUserResponse\"\x1b\xca\xf3\x18\x17\x08\x04\x18\x02\"\x02\x08\n*\rusers.disable\x12w\n\nEnableUser\x12%.teppan.identity.v1.EnableUserRequest\x1a&.teppan.identity.v1.EnableUserResponse\"\x1a\xca\xf3\x18\x16\x08\x04\x18\x02\"\x02\x08\n*\x0cusers.enableb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eteppan/identity/v1/users.proto\x12\x12teppan.identity.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1eteppan/common/v1/options.proto\"\x89\x02\n\x04User\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05\x65mail\x18\x03 \x01(\t\x12\x35\n\rplatform_role\x18\x04 \x01(\x0e\x32\x1e.teppan.common.v1.PlatformRole\x12,\n\x05state\x18\x05 \x01(\x0e\x32\x1d.teppan.identity.v1.UserState\x12\x0c\n\x04\x65tag\x18\x06 \x01(\t\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xc8\x01\n\x11\x43reateUserRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x18\n\x04name\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x19\n\x05\x65mail\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x18\xfe\x01`\x01\x12\x1f\n\x08password\x18\x04 \x01(\tB\r\x80\x01\x01\xbaH\x07r\x05\x10\x0c\x18\x80\x02\x12?\n\rplatform_role\x18\x05 \x01(\x0e\x32\x1e.teppan.common.v1.PlatformRoleB\x08\xbaH\x05\x82\x01\x02\x10\x01\"<\n\x12\x43reateUserResponse\x12&\n\x04user\x18\x01 \x01(\x0b\x32\x18.teppan.identity.v1.User\"d\n\x12\x44isableUserRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x19\n\x07user_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x15\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\"=\n\x13\x44isableUserResponse\x12&\n\x04user\x18\x01 \x01(\x0b\x32\x18.teppan.identity.v1.User\"c\n\x11\x45nableUserRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x19\n\x07user_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x15\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\"<\n\x12\x45nableUserResponse\x12&\n\x04user\x18\x01 \x01(\x0b\x32\x18.teppan.identity.v1.User\"b\n\x10PurgeUserRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x19\n\x07user_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x15\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\";\n\x11PurgeUserResponse\x12&\n\x04user\x18\x01 \x01(\x0b\x32\x18.teppan.identity.v1.User*\x86\x01\n\tUserState\x12\x1a\n\x16USER_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11USER_STATE_ACTIVE\x10\x01\x12\x17\n\x13USER_STATE_DISABLED\x10\x02\x12\x15\n\x11USER_STATE_PURGED\x10\x03\x12\x16\n\x12USER_STATE_PURGING\x10\x04\x32\xf2\x03\n\x0cUsersService\x12w\n\nCreateUser\x12%.teppan.identity.v1.CreateUserRequest\x1a&.teppan.identity.v1.CreateUserResponse\"\x1a\xca\xf3\x18\x16\x08\x04\x18\x02\"\x02\x08\n*\x0cusers.create\x12{\n\x0b\x44isableUser\x12&.teppan.identity.v1.DisableUserRequest\x1a\'.teppan.identity.v1.DisableUserResponse\"\x1b\xca\xf3\x18\x17\x08\x04\x18\x02\"\x02\x08\n*\rusers.disable\x12w\n\nEnableUser\x12%.teppan.identity.v1.EnableUserRequest\x1a&.teppan.identity.v1.EnableUserResponse\"\x1a\xca\xf3\x18\x16\x08\x04\x18\x02\"\x02\x08\n*\x0cusers.enable\x12s\n\tPurgeUser\x12$.teppan.identity.v1.PurgeUserRequest\x1a%.teppan.identity.v1.PurgeUserResponse\"\x19\xca\xf3\x18\x15\x08\x04\x18\x02\"\x02\x08\n*\x0busers.purgeb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -56,14 +56,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ENABLEUSERREQUEST'].fields_by_name['user_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_ENABLEUSERREQUEST'].fields_by_name['etag']._loaded_options = None
   _globals['_ENABLEUSERREQUEST'].fields_by_name['etag']._serialized_options = b'\272H\004r\002\030d'
+  _globals['_PURGEUSERREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_PURGEUSERREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_PURGEUSERREQUEST'].fields_by_name['user_id']._loaded_options = None
+  _globals['_PURGEUSERREQUEST'].fields_by_name['user_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_PURGEUSERREQUEST'].fields_by_name['etag']._loaded_options = None
+  _globals['_PURGEUSERREQUEST'].fields_by_name['etag']._serialized_options = b'\272H\004r\002\030d'
   _globals['_USERSSERVICE'].methods_by_name['CreateUser']._loaded_options = None
   _globals['_USERSSERVICE'].methods_by_name['CreateUser']._serialized_options = b'\312\363\030\026\010\004\030\002\"\002\010\n*\014users.create'
   _globals['_USERSSERVICE'].methods_by_name['DisableUser']._loaded_options = None
   _globals['_USERSSERVICE'].methods_by_name['DisableUser']._serialized_options = b'\312\363\030\027\010\004\030\002\"\002\010\n*\rusers.disable'
   _globals['_USERSSERVICE'].methods_by_name['EnableUser']._loaded_options = None
   _globals['_USERSSERVICE'].methods_by_name['EnableUser']._serialized_options = b'\312\363\030\026\010\004\030\002\"\002\010\n*\014users.enable'
-  _globals['_USERSTATE']._serialized_start=1009
-  _globals['_USERSTATE']._serialized_end=1119
+  _globals['_USERSSERVICE'].methods_by_name['PurgeUser']._loaded_options = None
+  _globals['_USERSSERVICE'].methods_by_name['PurgeUser']._serialized_options = b'\312\363\030\025\010\004\030\002\"\002\010\n*\013users.purge'
+  _globals['_USERSTATE']._serialized_start=1171
+  _globals['_USERSTATE']._serialized_end=1305
   _globals['_USER']._serialized_start=149
   _globals['_USER']._serialized_end=414
   _globals['_CREATEUSERREQUEST']._serialized_start=417
@@ -78,6 +86,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ENABLEUSERREQUEST']._serialized_end=945
   _globals['_ENABLEUSERRESPONSE']._serialized_start=947
   _globals['_ENABLEUSERRESPONSE']._serialized_end=1007
-  _globals['_USERSSERVICE']._serialized_start=1122
-  _globals['_USERSSERVICE']._serialized_end=1503
+  _globals['_PURGEUSERREQUEST']._serialized_start=1009
+  _globals['_PURGEUSERREQUEST']._serialized_end=1107
+  _globals['_PURGEUSERRESPONSE']._serialized_start=1109
+  _globals['_PURGEUSERRESPONSE']._serialized_end=1168
+  _globals['_USERSSERVICE']._serialized_start=1308
+  _globals['_USERSSERVICE']._serialized_end=1806
 # @@protoc_insertion_point(module_scope)

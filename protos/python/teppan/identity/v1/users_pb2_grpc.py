@@ -50,6 +50,11 @@ class UsersServiceStub(object):
                 request_serializer=teppan_dot_identity_dot_v1_dot_users__pb2.EnableUserRequest.SerializeToString,
                 response_deserializer=teppan_dot_identity_dot_v1_dot_users__pb2.EnableUserResponse.FromString,
                 _registered_method=True)
+        self.PurgeUser = channel.unary_unary(
+                '/teppan.identity.v1.UsersService/PurgeUser',
+                request_serializer=teppan_dot_identity_dot_v1_dot_users__pb2.PurgeUserRequest.SerializeToString,
+                response_deserializer=teppan_dot_identity_dot_v1_dot_users__pb2.PurgeUserResponse.FromString,
+                _registered_method=True)
 
 
 class UsersServiceServicer(object):
@@ -82,6 +87,15 @@ class UsersServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PurgeUser(self, request, context):
+        """Removes a DISABLED user for ever, as PurgeStation does a station. Once they are PURGED their name, email, password, role
+        and memberships are gone, and somebody else may have the email.
+        NOT_FOUND USER_NOT_FOUND; FAILED_PRECONDITION USER_STATE, STILL_REFERENCED, NOT_CLOSED_YET; UNAVAILABLE PEER_UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_UsersServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -99,6 +113,11 @@ def add_UsersServiceServicer_to_server(servicer, server):
                     servicer.EnableUser,
                     request_deserializer=teppan_dot_identity_dot_v1_dot_users__pb2.EnableUserRequest.FromString,
                     response_serializer=teppan_dot_identity_dot_v1_dot_users__pb2.EnableUserResponse.SerializeToString,
+            ),
+            'PurgeUser': grpc.unary_unary_rpc_method_handler(
+                    servicer.PurgeUser,
+                    request_deserializer=teppan_dot_identity_dot_v1_dot_users__pb2.PurgeUserRequest.FromString,
+                    response_serializer=teppan_dot_identity_dot_v1_dot_users__pb2.PurgeUserResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -183,6 +202,33 @@ class UsersService(object):
             '/teppan.identity.v1.UsersService/EnableUser',
             teppan_dot_identity_dot_v1_dot_users__pb2.EnableUserRequest.SerializeToString,
             teppan_dot_identity_dot_v1_dot_users__pb2.EnableUserResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PurgeUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/teppan.identity.v1.UsersService/PurgeUser',
+            teppan_dot_identity_dot_v1_dot_users__pb2.PurgeUserRequest.SerializeToString,
+            teppan_dot_identity_dot_v1_dot_users__pb2.PurgeUserResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -46,6 +46,11 @@ class UsersServiceStub:
     logins that has not ended yet goes on.
     NOT_FOUND USER_NOT_FOUND; FAILED_PRECONDITION USER_STATE.
     """
+    PurgeUser: _grpc.UnaryUnaryMultiCallable[_users_pb2.PurgeUserRequest, _users_pb2.PurgeUserResponse]
+    """Removes a DISABLED user for ever, as PurgeStation does a station. Once they are PURGED their name, email, password, role
+    and memberships are gone, and somebody else may have the email.
+    NOT_FOUND USER_NOT_FOUND; FAILED_PRECONDITION USER_STATE, STILL_REFERENCED, NOT_CLOSED_YET; UNAVAILABLE PEER_UNAVAILABLE.
+    """
 
 @_typing.type_check_only
 class UsersServiceAsyncStub(UsersServiceStub):
@@ -64,6 +69,11 @@ class UsersServiceAsyncStub(UsersServiceStub):
     """Lets a DISABLED user in again: they are ACTIVE, with the password and the memberships that they have. A lock after failed
     logins that has not ended yet goes on.
     NOT_FOUND USER_NOT_FOUND; FAILED_PRECONDITION USER_STATE.
+    """
+    PurgeUser: _aio.UnaryUnaryMultiCallable[_users_pb2.PurgeUserRequest, _users_pb2.PurgeUserResponse]  # type: ignore[assignment]
+    """Removes a DISABLED user for ever, as PurgeStation does a station. Once they are PURGED their name, email, password, role
+    and memberships are gone, and somebody else may have the email.
+    NOT_FOUND USER_NOT_FOUND; FAILED_PRECONDITION USER_STATE, STILL_REFERENCED, NOT_CLOSED_YET; UNAVAILABLE PEER_UNAVAILABLE.
     """
 
 class UsersServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -98,6 +108,17 @@ class UsersServiceServicer(metaclass=_abc_1.ABCMeta):
         """Lets a DISABLED user in again: they are ACTIVE, with the password and the memberships that they have. A lock after failed
         logins that has not ended yet goes on.
         NOT_FOUND USER_NOT_FOUND; FAILED_PRECONDITION USER_STATE.
+        """
+
+    @_abc_1.abstractmethod
+    def PurgeUser(
+        self,
+        request: _users_pb2.PurgeUserRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_users_pb2.PurgeUserResponse, _abc.Awaitable[_users_pb2.PurgeUserResponse]]:
+        """Removes a DISABLED user for ever, as PurgeStation does a station. Once they are PURGED their name, email, password, role
+        and memberships are gone, and somebody else may have the email.
+        NOT_FOUND USER_NOT_FOUND; FAILED_PRECONDITION USER_STATE, STILL_REFERENCED, NOT_CLOSED_YET; UNAVAILABLE PEER_UNAVAILABLE.
         """
 
 def add_UsersServiceServicer_to_server(servicer: UsersServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
