@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -14,12 +14,15 @@ from sqlalchemy import text
 from teppan.common.v1 import events_pb2, events_pb2_grpc
 
 from dbcommon.database import Database, Transaction
+from dbcommon.feed import Feed
 from dbcommon.inbox import STALE_SECONDS, Freshness, Inbox
 from faults import FeedStale
 from ids import new_id
 from local.database import Server
-from rpccommon.feed import Batch, Consumer, EventsServicer
+from rpccommon.feed import CURSOR, Batch, Consumer, EventsServicer
 from rpccommon.feed.gauges import RelayGauge, show_followed
+from rpccommon.feed_metrics import FeedMetrics
+from rpccommon.resync import Page
 from tests.integration.asked import eventually
 from tests.integration.feeding import TYPE, Owner, owner_on
 from tests.integration.stage import Teppan
@@ -39,14 +42,17 @@ class Subscriber:
 
     name: str
     database: Database
+    feed: Feed
     heartbeats: int = 0
     inbox: Inbox = field(init=False)
 
     def __post_init__(self) -> None:
         self.inbox = Inbox(self.database, "payments", self.name, {TYPE: self._handle}, events_pb2.Event.SerializeToString)
 
-    async def cursor(self) -> str | None:
-        return await self.inbox.cursor()
+    async def cursor(self) -> str:
+        """At first that of the oldest event."""
+        epoch = (await self.feed.head()).epoch
+        return await self.inbox.cursor() or TOKENS.sign(CURSOR, {"epoch": str(epoch), "position": 0}, None)
 
     async def begin(self) -> None:
         await self.inbox.begin()
@@ -54,6 +60,9 @@ class Subscriber:
     async def apply(self, batch: Batch) -> None:
         await self.inbox.apply(batch)
         self.heartbeats += not batch.events
+
+    async def resynchronise(self, pages: AsyncIterator[Page]) -> Mapping[str, int]:
+        raise AssertionError("the feed goes on from every cursor here")
 
     async def _handle(self, tx: Transaction, event: events_pb2.Event) -> None:
         insert = (
@@ -90,8 +99,10 @@ class Streaming:
 
     def subscribe(self, name: str) -> Subscriber:
         """Somebody begins to follow, from the oldest event on."""
-        subscriber = Subscriber(name, self.payments)
-        self.tasks[name] = asyncio.create_task(Consumer(self.on.peer, [TYPE], subscriber).run())
+        subscriber = Subscriber(name, self.payments, self.own.feed)
+        self.tasks[name] = asyncio.create_task(
+            Consumer(self.on.peer, [TYPE], subscriber, FeedMetrics(CollectorRegistry(), [name])).run()
+        )
         return subscriber
 
     async def stop(self, name: str) -> None:

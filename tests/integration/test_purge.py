@@ -67,7 +67,7 @@ async def teppan(server: Server, template: str, tmp_path_factory: pytest.TempPat
 
     def altered(built: Serving) -> Serving:
         service = built.parts.schema.service
-        return built if service == "identity" else replace(built, referring=Counting(server.url(name), service))
+        return built if service == "identity" else replace(built, counting=Counting(server.url(name), service))
 
     secrets: Path = tmp_path_factory.mktemp("purge") / "secrets"
     async with teppan_on(server, name, secrets, altered=altered) as stage:

@@ -1,0 +1,116 @@
+"""A service that runs, and a command that runs beside it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import grpc
+import structlog
+from teppan.common.v1 import events_pb2_grpc, references_pb2_grpc
+
+from dbcommon import migrate
+from dbcommon.database import assert_idle
+from dbcommon.tenancy import refuse_unsafe
+from faults import DatabaseUnavailable
+from rpccommon.calls import Calls
+from rpccommon.feed import EventsServicer
+from rpccommon.policies import policies
+from rpccommon.references import ReferencesServicer
+from rpccommon.server import Server, run_workers
+from rpccommon.telemetry import Telemetry
+from service.parts import Parts, now
+from service.wanted import COMMON, Serving
+from service.workers import workers
+
+DATABASE_RETRY_SECONDS = 1.0
+
+log = structlog.get_logger()
+
+
+class Unready(Exception):
+    """The database is not one that this code works on; the message says why."""
+
+
+@asynccontextmanager
+async def serving(wanted: Serving) -> AsyncIterator[int]:
+    """Serves until the block ends; gives the port. Raises Unsafe where the database would isolate nothing, and TlsWrong."""
+    parts, service = wanted.parts, wanted.service
+    telemetry = Telemetry(service, wanted.registry)
+    if parts.settings.tls is not None:
+        parts.settings.tls.check(now())
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(parts.app.close)
+        stack.push_async_callback(parts.platform.close)
+        stack.push_async_callback(parts.probe.close)
+        for peer in wanted.peers:
+            stack.push_async_callback(peer.close)
+        await _check_roles(parts)
+        stop_metrics = telemetry.start_metrics(parts.settings.metrics_listen, parts.settings.tls)
+        stack.push_async_callback(asyncio.to_thread, stop_metrics)
+        running = asyncio.create_task(run_workers(*workers(wanted)), name=f"{service} workers")
+        stack.push_async_callback(_cancel, running)
+        server = _server(wanted, telemetry)
+        port = await server.start()
+        stack.push_async_callback(server.stop)
+        yield port
+
+
+@asynccontextmanager
+async def beside(wanted: Serving) -> AsyncIterator[Serving]:
+    """For a command that looks at, or mends, what the processes that serve have in the database. Raises Unready."""
+    parts = wanted.parts
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(parts.platform.close)
+        for peer in wanted.peers:
+            stack.push_async_callback(peer.close)
+        if why := await migrate.unready(parts.platform, wanted.service, migrate.head(parts.migrations)):
+            raise Unready(why)
+        yield wanted
+
+
+def _server(wanted: Serving, telemetry: Telemetry) -> Server:
+    parts, service = wanted.parts, wanted.service
+    services = [*wanted.services, *COMMON]
+    calls = Calls(service, policies(*services), wanted.verifier, telemetry, fresh=wanted.fresh, idle=assert_idle)
+    known = migrate.head(parts.migrations)
+
+    async def ready() -> str | None:
+        try:
+            return await migrate.unready(parts.probe, service, known)
+        except DatabaseUnavailable as fault:
+            return fault.message
+
+    def register_common(server: grpc.aio.Server) -> None:
+        events_pb2_grpc.add_EventsServiceServicer_to_server(EventsServicer(parts.feed, parts.tokens), server)
+        references = ReferencesServicer(wanted.referents, wanted.referring, parts.tokens)
+        references_pb2_grpc.add_ReferencesServiceServicer_to_server(references, server)
+
+    return Server(
+        service,
+        parts.settings.listen,
+        calls,
+        [*wanted.register, register_common],
+        [descriptor.full_name for descriptor in services],
+        ready,
+        tls=parts.settings.tls,
+        drain_seconds=parts.settings.drain_seconds,
+    )
+
+
+async def _check_roles(parts: Parts) -> None:
+    """Waits for the database, then refuses roles that it would not isolate."""
+    while True:
+        try:
+            for database in (parts.app, parts.platform):
+                async with database.transaction(read_only=True) as tx:
+                    await refuse_unsafe(tx, parts.schema.service, parts.schema.tenant_tables)
+        except DatabaseUnavailable as fault:
+            log.warning("waiting for the database", why=fault.message)
+            await asyncio.sleep(DATABASE_RETRY_SECONDS)
+        else:
+            return
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait({task})

@@ -1,0 +1,57 @@
+"""The endless work of a process."""
+
+from teppan.common.v1 import events_pb2
+
+from dbcommon.election import lead
+from dbcommon.inbox import Inbox
+from dbcommon.references import Consequences
+from dbcommon.relay import Relay
+from ids import new_id
+from rpccommon.feed import Consumer
+from rpccommon.feed.gauges import RelayGauge, show_followed
+from rpccommon.feed_metrics import FeedMetrics
+from rpccommon.parked import ParkedEvents
+from rpccommon.references import registration
+from rpccommon.registry import registry
+from rpccommon.sagas import UnfinishedSagas
+from rpccommon.server import run_workers
+from rpccommon.tombstones import Tombstones
+from service.wanted import Serving, Worker, parked_of, sagas_of
+
+
+def workers(wanted: Serving) -> list[Worker]:
+    """Endless work of every process, and of the one that is elected."""
+    parts, service = wanted.parts, wanted.service
+    told = FeedMetrics(wanted.registry, [following.peer.name for following in wanted.following])
+    consumers = [
+        Consumer(
+            following.peer,
+            list(following.handlers),
+            Inbox(
+                parts.platform, service, following.peer.name, following.handlers, events_pb2.Event.SerializeToString,
+                following.known,
+            ),
+            told,
+            register=registration(following.peer, service, registry()),
+        ).run
+        for following in wanted.following
+    ]  # fmt: skip
+    relay = Relay(parts.platform, service, new_id).run
+    everywhere: list[Worker] = [parts.feed.watch, RelayGauge(wanted.registry, parts.feed.complete_until).watch]
+    if wanted.sagas:
+        everywhere.append(UnfinishedSagas(wanted.registry, sagas_of(wanted).counts).watch)
+    if wanted.following:
+        show_followed(wanted.registry, [each.peer.name for each in wanted.following], parts.freshness.complete_until)
+        parked = parked_of(wanted)
+        consumers += [parked.run, Consequences(parts.platform, wanted.known, wanted.columns).run]
+        followed = [(each.peer.name, type) for each in wanted.following for type in each.handlers]
+        everywhere += [parts.freshness.watch, ParkedEvents(wanted.registry, followed, parked.counts).watch]
+
+    if wanted.purges is not None:
+        consumers.append(wanted.purges.run)
+        everywhere.append(Tombstones(wanted.registry, wanted.purges.purges.tombstones).watch)
+
+    async def elected() -> None:
+        await lead(parts.settings.platform_url, f"workers of {service}", lambda: run_workers(relay, *consumers, *wanted.elected))
+
+    return [*everywhere, elected]
