@@ -27,6 +27,7 @@ from identity.config import Config, kid_of
 from identity.domain.logins import TOKEN_LIFETIME
 from identity.passwords import Argon2Passwords
 from identity.rpc import MembershipsServicer, StationsServicer, TokensServicer, UsersServicer
+from identity.store import sagas
 from identity.tables import SCHEMA, requests_
 from identity.usecases.logins import Logins
 from identity.usecases.memberships import Memberships
@@ -80,6 +81,7 @@ def build(config: Config) -> Serving:
         verifier=parts.verifier(FixedKeys.from_jwks(config.jwks)),
         referents=referents,
         purges=purging.driver,
+        sagas=sagas.KINDS,
         peers=peers,
         services=SERVICES,
         register=[

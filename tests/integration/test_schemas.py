@@ -92,6 +92,28 @@ async def test_going_back_refuses_while_events_lie_aside_and_loses_none(server: 
     assert len(await fetch(url, f"SELECT FROM {service}.parked_events")) == 1
 
 
+@pytest.mark.parametrize("service", ["identity", "bookings"])
+async def test_going_back_refuses_while_purges_are_under_way_and_leaves_what_only_began(
+    server: Server, database: str, service: str
+) -> None:
+    url, folder = server.url(database, f"{service}_owner"), migrations(service)
+    begun = f"INSERT INTO {service}.purges (type, id, epoch, version) VALUES ('', gen_random_uuid(), gen_random_uuid(), 1)"
+    await fetch(server.url(database, f"{service}_platform"), begun)
+    await fetch(server.url(database, f"{service}_platform"), f"UPDATE {service}.purges SET purging_time = now()")
+    with pytest.raises(DBAPIError, match="purges are under way"):
+        await migrate.downgrade(url, service, folder, "0002")
+    await fetch(server.url(database, f"{service}_platform"), f"UPDATE {service}.purges SET purging_time = NULL")
+    assert await migrate.downgrade(url, service, folder, "0002") == "0002"
+
+
+async def test_going_back_refuses_while_users_are_being_purged(server: Server, database: str) -> None:
+    url, folder = server.url(database, "identity_owner"), migrations("identity")
+    purging = "INSERT INTO identity.users VALUES (gen_random_uuid(), '', '', '', '', 0, 4, 0, NULL, 1, now(), now())"
+    await fetch(server.url(database, "identity_platform"), purging)
+    with pytest.raises(DBAPIError, match="users are being purged"):
+        await migrate.downgrade(url, "identity", folder, "0003")
+
+
 @pytest.mark.parametrize("service", SERVICES)
 async def test_every_table_says_whose_its_rows_are(service: str) -> None:
     schema = schema_of(service)
