@@ -64,7 +64,7 @@ def test_an_image_does_not_serve_in_plaintext_unless_told_so_by_name(composed: C
     assert "plaintext" not in str(refusal.value).split("does not start")[1]
 
 
-def test_prometheus_finds_every_replica_and_may_read_its_metrics(composed: Composed) -> None:
+def test_prometheus_finds_every_replica_may_read_its_metrics_and_looks_at_the_alerts(composed: Composed) -> None:
     composed.compose("--profile", "metrics", "up", "--detach", "--wait", "--no-recreate", "prometheus")
     query = f"http://127.0.0.1:{composed.ports['prometheus']}/api/v1/query?query=up"
 
@@ -75,3 +75,12 @@ def test_prometheus_finds_every_replica_and_may_read_its_metrics(composed: Compo
         return up == dict.fromkeys(SERVICES, 2)
 
     asyncio.run(eventually(all_are_up))
+    rules = f"http://127.0.0.1:{composed.ports['prometheus']}/api/v1/rules"
+
+    def all_are_looked_at() -> bool:
+        with urllib.request.urlopen(rules, timeout=10) as answer:
+            found = [rule for group in json.load(answer)["data"]["groups"] for rule in group["rules"]]
+        assert found, "no rules were loaded"
+        return all(rule["health"] == "ok" for rule in found)
+
+    asyncio.run(eventually(all_are_looked_at))
