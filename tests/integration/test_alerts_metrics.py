@@ -15,7 +15,8 @@ async def test_every_metric_of_an_alert_is_given_by_some_service(teppan: Teppan)
     wanted = {name for rule in rules for name in re.findall(r"\b[a-z]+(?:_[a-z]+)+\b", re.sub(r'"[^"]*"', "", rule))}
     assert len(wanted) > 5
 
-    def given() -> set[str]:
-        return {sample.name for each in teppan.registries.values() for metric in each.collect() for sample in metric.samples}
+    async def all_are_given() -> None:
+        given = {sample.name for each in teppan.registries.values() for metric in each.collect() for sample in metric.samples}
+        assert wanted <= given, wanted - given
 
-    await eventually(lambda: wanted <= given())
+    await eventually(all_are_given)
