@@ -141,8 +141,9 @@ class Resync:
                     lane = Lane(self._owner, page.type, UUID(event.entity_id))
                     await parked.put(tx, self._service, lane, event, self._encode(event), failure)
                     log.warning(
-                        "a thing's state failed, and is set aside", **lane._asdict(), error=failure.name, why=failure.sentence
-                    )
+                        "a thing's state failed, and is set aside", owner=self._owner, type=page.type, entity_id=event.entity_id,
+                        error=failure.name, why=failure.sentence,
+                    )  # fmt: skip
             return await known.count(tx, ids) if known else 0
 
     async def _take(self, tx: AsyncConnection, type: str, events: Sequence[Any]) -> None:

@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
+import structlog
 from teppan.common.v1.events_pb2 import Event
 
 from dbcommon.inbox import Inbox
@@ -268,3 +269,17 @@ async def test_who_keeps_no_known_rows_is_told_what_is_as_if_it_had_just_happene
     inbox = await follower(referrer, {"payments.Account": handle})
     await inbox.resynchronise(told(Page([has(id, 4, OPEN, type="payments.Account")], "payments.Account")))
     assert heard == [(str(id), 4, str(NEXT))]
+
+
+async def test_the_log_says_how_far_it_is_and_what_the_owner_did_not_know(
+    referrer: Referrer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dbcommon.resync.TOLD_EACH", 4)
+    await referrer.station()
+    pages = [Page([has(uuid4(), 1, CLOSED) for _ in range(3)]) for _ in range(3)]
+    with structlog.testing.capture_logs() as lines:
+        await (await follower(referrer)).resynchronise(told(*pages))
+    said = [(line["event"].partition("resynchronisation ")[2], line.get("things"), line.get("unknown")) for line in lines]
+    assert said == [
+        ("begins", None, None), ("goes on", 6, None), ("goes on", 9, None), ("has ended", 9, {STATION: 1, USER: 0}),
+    ]  # fmt: skip
