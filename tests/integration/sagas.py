@@ -103,10 +103,10 @@ class Process:
     def requests(self, table: Any) -> Requests:
         return Requests(self.app, table, key=KEY)
 
-    async def hear(self, feed: Feed, handlers: dict[str, Any], settle: Sequence[Any] = ()) -> None:
+    async def hear(self, feed: Feed, handlers: dict[str, Any], known: Sequence[KnownRows] = ()) -> None:
         """Applies what the other service published, as one batch, as its consumer would."""
         owner = feed._service
-        inbox = Inbox(self.platform, self.service, owner, handlers, Event.SerializeToString, settle)
+        inbox = Inbox(self.platform, self.service, owner, handlers, Event.SerializeToString, known)
         cursor = await inbox.cursor()
         await inbox.begin()
         head = await feed.head()
@@ -210,7 +210,7 @@ class World:
 
     async def _payments_hears(self, process: Process) -> None:
         accounts = self._accounts(process)
-        await process.hear(self.feeds["bookings"], {"bookings.Booking": accounts.apply}, [accounts.close])
+        await process.hear(self.feeds["bookings"], {accounts.type: accounts.apply}, [accounts])
 
     async def _bookings_hears(self, process: Process) -> None:
         events = AccountEvents(deposits=self._deposits(process), read=bookings_heard.account_from_event)
