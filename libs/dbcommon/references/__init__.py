@@ -11,7 +11,7 @@ from dbcommon.references.asking import Owner, References, Wanted
 from dbcommon.references.consequences import Consequences
 from dbcommon.references.counting import CannotCount, Counting
 from dbcommon.references.driving import Driver, Referrer
-from dbcommon.references.epochs import present_epoch
+from dbcommon.references.epochs import answering_epoch, present_epoch
 from dbcommon.references.guards import guard, refusals
 from dbcommon.references.known import KnownRows, known_table
 from dbcommon.references.purging import Purgeable, Purges, Stage, Tombstones
@@ -41,6 +41,7 @@ __all__ = [
     "Stage",
     "Tombstones",
     "Wanted",
+    "answering_epoch",
     "guard",
     "known_table",
     "present_epoch",

@@ -2,10 +2,11 @@
 
 from uuid import UUID
 
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dbcommon import feed
-from faults import FeedStale
+from faults import DatabaseUnavailable, FeedStale
 
 
 async def present_epoch(tx: AsyncConnection, service: str) -> UUID:
@@ -14,3 +15,10 @@ async def present_epoch(tx: AsyncConnection, service: str) -> UUID:
     if epoch is None:
         raise FeedStale(f"the feed of {service} has not begun its epoch yet", feed=service)
     return epoch
+
+
+async def answering_epoch(tx: AsyncConnection, service: str) -> UUID:
+    """The same, for who answers what there is in the same transaction. Raises DatabaseUnavailable on a standby, which may lag."""
+    if (await tx.execute(text("SELECT pg_is_in_recovery()"))).scalar_one():
+        raise DatabaseUnavailable("what there is is answered by the primary only, and this is a standby")
+    return await present_epoch(tx, service)

@@ -9,7 +9,7 @@ from bookings.store import bookings as store
 from bookings.usecases.bookings import EVENT_TYPE, referent_state
 from dbcommon.database import Database, Transaction
 from dbcommon.feed import Feed
-from dbcommon.references import ABSENT, Found, Listed, ReferentPage, Registry, referents
+from dbcommon.references import ABSENT, Found, Listed, ReferentPage, Registry, answering_epoch, referents
 from faults import InvalidArgument
 from referring import Column
 
@@ -27,12 +27,10 @@ class Referents:
 
     async def check(self, type: str, items: Sequence[tuple[UUID | None, UUID]]) -> tuple[UUID, Sequence[Found]]:
         """The epoch, and an answer for each item in order; a booking of another station is not found."""
-        epoch = (await self.feed.head()).epoch
-        found: dict[tuple[UUID, UUID], Booking] = {}
-        if type == EVENT_TYPE:
-            async with self.platform.transaction(read_only=True) as tx:
-                rows = await store.referents(tx, [id for _, id in items])
-            found = {(row.station_id, row.booking_id): row for row in rows if row.booking_id}
+        async with self.platform.transaction(read_only=True) as tx:
+            epoch = await answering_epoch(tx, "bookings")  # before them: no answer is of an older one
+            rows = await store.referents(tx, [id for _, id in items]) if type == EVENT_TYPE else []
+        found = {(row.station_id, row.booking_id): row for row in rows if row.booking_id}
         return epoch, [self._found(found.get((station_id, id))) if station_id else ABSENT for station_id, id in items]
 
     async def register(self, columns: Sequence[Column]) -> tuple[UUID, int]:

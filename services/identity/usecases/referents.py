@@ -6,7 +6,7 @@ from uuid import UUID
 
 from dbcommon.database import Database, Transaction
 from dbcommon.feed import Feed
-from dbcommon.references import ABSENT, Found, Listed, ReferentPage, Registry, referents
+from dbcommon.references import ABSENT, Found, Listed, ReferentPage, Registry, answering_epoch, referents
 from faults import InvalidArgument
 from identity.domain.stations import Station
 from identity.domain.users import User
@@ -30,8 +30,9 @@ class Referents:
 
     async def check(self, type: str, items: Sequence[tuple[UUID | None, UUID]]) -> tuple[UUID, Sequence[Found]]:
         """The epoch, and an answer for each item in order. A station belongs to itself, a user to none."""
-        epoch = (await self.feed.head()).epoch
-        found = await self._found(type, [id for _, id in items])
+        async with self.platform.transaction(read_only=True) as tx:
+            epoch = await answering_epoch(tx, "identity")  # before them: no answer is of an older one
+            found = await self._found(tx, type, [id for _, id in items])
         own = type == stations.EVENT_TYPE
         return epoch, [found.get(id, ABSENT) if tenant is None or (own and tenant == id) else ABSENT for tenant, id in items]
 
@@ -53,15 +54,11 @@ class Referents:
     async def _users(self, tx: Transaction, after: UUID | None, limit: int) -> Sequence[Listed]:
         return [(user.user_id, None, self._user(user)) for user in await user_store.users_after(tx, after, limit)]
 
-    async def _found(self, type: str, ids: Sequence[UUID]) -> dict[UUID, Found]:
+    async def _found(self, tx: Transaction, type: str, ids: Sequence[UUID]) -> dict[UUID, Found]:
         if type == stations.EVENT_TYPE:
-            async with self.platform.transaction(read_only=True) as tx:
-                there = await station_store.stations_of(tx, ids)
-            return {id: self._station(station) for id, station in there.items()}
+            return {id: self._station(station) for id, station in (await station_store.stations_of(tx, ids)).items()}
         if type == users.EVENT_TYPE:
-            async with self.platform.transaction(read_only=True) as tx:
-                people = await user_store.users_of(tx, ids)
-            return {id: self._user(user) for id, user in people.items()}
+            return {id: self._user(user) for id, user in (await user_store.users_of(tx, ids)).items()}
         return {}
 
     def _station(self, station: Station) -> Found:
