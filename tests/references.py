@@ -31,6 +31,7 @@ _OF_FOLLOWERS = {
     **dict.fromkeys(("parked_events.event_id", "dropped_events.event_id"), "its owner's: what lies aside"),
     **dict.fromkeys(("parked_events.entity_id", "dropped_events.entity_id"), "what it is about, known here or not"),
     **dict.fromkeys(("parked_events.station_id", "dropped_events.station_id"), "whose the event is"),
+    "dangling_references.station_id": "whose the rows are that dangle",
 }
 EXCEPTIONS: Mapping[str, str] = {
     **{f"{service}.{name}": why for service in SERVICES for name, why in _OF_ALL.items()},

@@ -6,12 +6,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import grpc
 import structlog
-from teppan.common.v1 import events_pb2_grpc, references_pb2_grpc
+from teppan.common.v1 import audits_pb2_grpc, events_pb2_grpc, references_pb2_grpc
 
 from dbcommon import migrate
 from dbcommon.database import assert_idle
 from dbcommon.tenancy import refuse_unsafe
 from faults import DatabaseUnavailable
+from rpccommon.audits import AuditsServicer
 from rpccommon.calls import Calls
 from rpccommon.feed import EventsServicer
 from rpccommon.policies import policies
@@ -84,6 +85,7 @@ def _server(wanted: Serving, telemetry: Telemetry) -> Server:
         events_pb2_grpc.add_EventsServiceServicer_to_server(EventsServicer(parts.feed, parts.tokens), server)
         references = ReferencesServicer(wanted.referents, wanted.referring, parts.tokens)
         references_pb2_grpc.add_ReferencesServiceServicer_to_server(references, server)
+        audits_pb2_grpc.add_AuditsServiceServicer_to_server(AuditsServicer(wanted.auditor), server)
 
     return Server(
         service,

@@ -2,26 +2,29 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import grpc
 from google.protobuf.descriptor import ServiceDescriptor
 from prometheus_client import CollectorRegistry
-from teppan.common.v1 import events_pb2, references_pb2
+from teppan.common.v1 import audits_pb2, events_pb2, references_pb2
 
 from dbcommon.attempts import Handler
+from dbcommon.audit import Auditor
 from dbcommon.references import Counting, Driver, KnownRows
 from dbcommon.replay import Parked
 from dbcommon.sagas import Kind, Sagas
 from referring import Column
 from rpccommon.auth import Verifier
 from rpccommon.client import Peer
-from rpccommon.references import Owned, Referring, RefersToNothing
+from rpccommon.references import Asker, Owned, Referring, RefersToNothing
 from rpccommon.registry import registry
 from service.parts import Parts
 
 COMMON = (
     references_pb2.DESCRIPTOR.services_by_name["ReferencesService"],
     events_pb2.DESCRIPTOR.services_by_name["EventsService"],
+    audits_pb2.DESCRIPTOR.services_by_name["AuditsService"],
 )
 """What every service serves."""
 
@@ -84,6 +87,12 @@ class Serving:
         if self.counting is not None:
             return self.counting
         return Counting(self.parts.platform, self.service, self.known, self.columns) if self.known else RefersToNothing()
+
+    @cached_property
+    def auditor(self) -> Auditor:
+        """Who audits these columns."""
+        owners = {following.peer.name: Asker(following.peer) for following in self.following if following.known}
+        return Auditor(self.parts.platform, self.parts.schema.metadata, self.known, self.columns, owners)
 
 
 def parked_of(wanted: Serving) -> Parked:

@@ -7,6 +7,7 @@ from dbcommon.inbox import Inbox
 from dbcommon.references import Consequences
 from dbcommon.relay import Relay
 from ids import new_id
+from rpccommon.audits import DanglingReferences
 from rpccommon.feed import Consumer
 from rpccommon.feed.gauges import RelayGauge, show_followed
 from rpccommon.feed_metrics import FeedMetrics
@@ -47,6 +48,9 @@ def workers(wanted: Serving) -> list[Worker]:
         followed = [(each.peer.name, type) for each in wanted.following for type in each.handlers]
         everywhere += [parts.freshness.watch, ParkedEvents(wanted.registry, followed, parked.counts).watch]
 
+    if wanted.known:
+        consumers.append(wanted.auditor.watch)
+        everywhere.append(DanglingReferences(wanted.registry, wanted.auditor.columns, wanted.auditor.findings.rows).watch)
     if wanted.purges is not None:
         consumers.append(wanted.purges.run)
         everywhere.append(Tombstones(wanted.registry, wanted.purges.purges.tombstones).watch)

@@ -20,7 +20,7 @@ from sqlalchemy import (
     text,
 )  # fmt: skip
 
-from dbcommon import feed, inbox, left, migrate, parked, references, requests
+from dbcommon import audit, feed, inbox, left, migrate, parked, references, requests
 from dbcommon.references import registering
 from dbcommon.schema import Access, Schema, metadata_of
 
@@ -30,6 +30,7 @@ requests_ = requests.table(metadata)
 feed_state = inbox.table(metadata)
 left.table(metadata)
 parked.tables(metadata)
+audit.tables(metadata)
 schema_compatibility = migrate.table(metadata)
 feed.tables(metadata)
 outbox = metadata.tables["bookings.outbox"]
@@ -219,6 +220,7 @@ SCHEMA = Schema(
         "feed_state": inbox.ACCESS,
         "left_epochs": left.ACCESS,
         **parked.ACCESS,
+        **audit.ACCESS,
         "schema_compatibility": migrate.ACCESS,
         **registering.ACCESS,
         "known_stations": Access(app=("SELECT",), platform=("SELECT", "INSERT", "UPDATE"), tenant="id"),

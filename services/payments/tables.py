@@ -17,7 +17,7 @@ from sqlalchemy import (
     text,
 )
 
-from dbcommon import feed, inbox, left, migrate, parked, references, requests
+from dbcommon import audit, feed, inbox, left, migrate, parked, references, requests
 from dbcommon.schema import Access, Schema, metadata_of
 
 metadata = metadata_of("payments")
@@ -26,6 +26,7 @@ requests_ = requests.table(metadata)
 feed_state = inbox.table(metadata)
 left.table(metadata)
 parked.tables(metadata)
+audit.tables(metadata)
 schema_compatibility = migrate.table(metadata)
 feed.tables(metadata)
 outbox = metadata.tables["payments.outbox"]
@@ -121,6 +122,7 @@ SCHEMA = Schema(
         "feed_state": inbox.ACCESS,
         "left_epochs": left.ACCESS,
         **parked.ACCESS,
+        **audit.ACCESS,
         "schema_compatibility": migrate.ACCESS,
         "known_stations": Access(app=("SELECT",), platform=("SELECT", "INSERT", "UPDATE"), tenant="id"),
         "booking_accounts": Access(

@@ -61,10 +61,7 @@ class Consequences:
 
     async def _change(self, known: KnownRows, id: UUID, column: Column) -> int:
         """Deletes or empties some rows of a column, in a transaction of its own; how many."""
-        table, some = f"{column.service}.{column.table}", f"{column.name} = :id"
-        change = f"DELETE FROM {table}" if column.rule is Rule.CASCADE else f"UPDATE {table} SET {column.name} = NULL"
-        # The column again beside the place: who waited for another's change must look at what is there now.
-        statement = f"{change} WHERE {some} AND ctid = ANY (ARRAY(SELECT ctid FROM {table} WHERE {some} LIMIT {BATCH}))"
+        statement = change(column, f"{column.name} = :id")
         async with self._platform.transaction() as tx:
             if not await known.lock_due(tx, id):
                 return 0
@@ -81,3 +78,11 @@ class Consequences:
                     return False
             await known.mark_purged(tx, id)
         return True
+
+
+def change(column: Column, some: str) -> str:
+    """The statement that does to some rows of a column, at most `BATCH`, what its rule says; `some` is a condition."""
+    table = f"{column.service}.{column.table}"
+    changed = f"DELETE FROM {table}" if column.rule is Rule.CASCADE else f"UPDATE {table} SET {column.name} = NULL"
+    # The condition again beside the place: who waited for another's change must look at what is there now.
+    return f"{changed} WHERE {some} AND ctid = ANY (ARRAY(SELECT ctid FROM {table} WHERE {some} LIMIT {BATCH}))"

@@ -11,7 +11,7 @@ from uuid import UUID
 from google.protobuf import any_pb2
 from teppan.common.v1 import references_pb2, references_pb2_grpc
 
-from rpccommon.client import Peer
+from rpccommon.client import Method, Peer
 
 CHECK_SECONDS = 2.0
 GATHER_SECONDS = 0.001
@@ -94,11 +94,10 @@ class Checker:
         await asyncio.gather(*(self._ask(type, part) for part in parts))
 
     async def _ask(self, type: str, questions: Sequence[_Question]) -> None:
-        items = [references_pb2.ReferenceItem(station_id=str(question.tenant or ""), id=str(question.id)) for question in questions]
-        request = references_pb2.CheckReferencesRequest(type=type, items=items)
         try:
-            response = await self._peer.call(self._stub.CheckReferences, request, timeout=CHECK_SECONDS)
-            answers = [_answer_from_pb(response.epoch, answer) for answer in response.answers]
+            answers = await ask(
+                self._peer, self._stub.CheckReferences, type, [(question.tenant, question.id) for question in questions]
+            )
             for question, answer in zip(questions, answers, strict=True):
                 if answer.state != references_pb2.REFERENT_STATE_OPEN:
                     self._remember(question, answer)
@@ -115,6 +114,14 @@ class Checker:
         self._refused.move_to_end(question)
         if len(self._refused) > REFUSED_CACHED:
             self._refused.popitem(last=False)
+
+
+async def ask(peer: Peer, check: Method, type: str, items: Sequence[Item]) -> Sequence[Answer]:
+    """Asks an owner by its `CheckReferences`, whatever it said before: at most 1,000 items, answered in order and in one epoch. Raises faults."""
+    asked = [references_pb2.ReferenceItem(station_id=str(tenant or ""), id=str(id)) for tenant, id in items]
+    request = references_pb2.CheckReferencesRequest(type=type, items=asked)
+    response = await peer.call(check, request, timeout=CHECK_SECONDS)
+    return [_answer_from_pb(response.epoch, answer) for answer in response.answers]
 
 
 def _fail(waiting: "asyncio.Future[Answer]", error: BaseException) -> None:
