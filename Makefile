@@ -10,6 +10,9 @@ PORTS ?=
 S ?=
 ID ?=
 REASON ?=
+COLUMNS ?=
+REPAIR ?=
+STACK ?=
 export ID
 export REASON
 export PG
@@ -19,7 +22,7 @@ export PYTHONTZPATH =
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-unit test-long lint format proto docs proto-check baseline lock bench-references up run status token \
-	logs psql events events-replay events-drop sagas down clean certs compose-up compose-down test-compose
+	logs psql events events-replay events-drop sagas audit down clean certs compose-up compose-down test-compose
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' Makefile | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -95,6 +98,9 @@ events-drop: .venv/ready ## give one up for good, and apply what waits behind it
 
 sagas: .venv/ready ## list what was begun across services and has not ended (S=payments; of all services without)
 	@$(RUN) -m local sagas --service '$(S)'
+
+audit: .venv/ready ## ask whether what services refer to at each other is there (REPAIR=yes COLUMNS='...' STACK=a stack.json)
+	@$(RUN) -m audit --columns '$(COLUMNS)' $(if $(STACK),--stack '$(STACK)') $(if $(filter yes,$(REPAIR)),--repair)
 
 down: .venv/ready ## stop the stack; data stay
 	@$(RUN) -m local down
