@@ -140,9 +140,12 @@ async def test_a_station_belongs_to_itself_and_a_user_to_no_station(teppan: Tepp
     assert not facts.email
 
 
-async def test_of_a_type_that_identity_does_not_own_there_is_nothing(teppan: Teppan) -> None:
-    station = await teppan.station()
-    assert [each.state for each in await checked(teppan, "bookings.Booking", ("", station))] == [REFERENT_STATE_NOT_FOUND]
+async def test_of_a_type_that_an_owner_does_not_know_nothing_is_said(teppan: Teppan) -> None:
+    item = references_pb2.ReferenceItem(id=await teppan.station())
+    for owner, type in (("identity", "bookings.Booking"), ("identity", "identity.Ghost"), ("bookings", STATION)):
+        request = references_pb2.CheckReferencesRequest(type=type, items=[item])
+        answer = await refused(teppan.references(owner).CheckReferences(request, metadata=teppan.service("payments")))
+        assert (answer.code, set(answer.fields)) == ("INVALID_ARGUMENT", {"type"})
 
 
 async def test_only_services_check_and_listen(teppan: Teppan) -> None:

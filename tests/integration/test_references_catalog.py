@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import asyncpg
+import grpc
 import pytest
 from teppan.common.v1 import references_pb2
 from teppan.identity.v1 import users_pb2
@@ -184,7 +185,12 @@ def check_by(teppan: Teppan) -> Check:
         item = references_pb2.ReferenceItem(station_id=thing[0], id=thing[1])
         request = references_pb2.CheckReferencesRequest(type=type, items=[item])
         owner = teppan.references(type.partition(".")[0])
-        answer = await owner.CheckReferences(request, metadata=teppan.service("payments"))
+        try:
+            answer = await owner.CheckReferences(request, metadata=teppan.service("payments"))
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.INVALID_ARGUMENT:
+                raise
+            return False
         return bool(answer.answers[0].state == references_pb2.REFERENT_STATE_OPEN)
 
     return check

@@ -26,10 +26,15 @@ class Referents:
     encode: Callable[[Booking], bytes]
 
     async def check(self, type: str, items: Sequence[tuple[UUID | None, UUID]]) -> tuple[UUID, Sequence[Found]]:
-        """The epoch, and an answer for each item in order; a booking of another station is not found."""
+        """The epoch, and an answer for each item in order; a booking of another station is not found. Raises InvalidArgument.
+
+        Of a type that this code does not know nothing is said: NOT_FOUND would be a reason to delete what refers to it.
+        """
+        if type != EVENT_TYPE:
+            raise InvalidArgument({"type": f"it must be {EVENT_TYPE}"})
         async with self.platform.transaction(read_only=True) as tx:
             epoch = await answering_epoch(tx, "bookings")  # before them: no answer is of an older one
-            rows = await store.referents(tx, [id for _, id in items]) if type == EVENT_TYPE else []
+            rows = await store.referents(tx, [id for _, id in items])
         found = {(row.station_id, row.booking_id): row for row in rows if row.booking_id}
         return epoch, [self._found(found.get((station_id, id))) if station_id else ABSENT for station_id, id in items]
 

@@ -29,7 +29,12 @@ class Referents:
     encode_user: Callable[[User], bytes]
 
     async def check(self, type: str, items: Sequence[tuple[UUID | None, UUID]]) -> tuple[UUID, Sequence[Found]]:
-        """The epoch, and an answer for each item in order. A station belongs to itself, a user to none."""
+        """The epoch, and an answer for each item in order. A station belongs to itself, a user to none. Raises InvalidArgument.
+
+        Of a type that this code does not know nothing is said: NOT_FOUND would be a reason to delete what refers to it.
+        """
+        if type not in TYPES:
+            raise InvalidArgument({"type": f"it must be one of {', '.join(TYPES)}"})
         async with self.platform.transaction(read_only=True) as tx:
             epoch = await answering_epoch(tx, "identity")  # before them: no answer is of an older one
             found = await self._found(tx, type, [id for _, id in items])
@@ -57,9 +62,7 @@ class Referents:
     async def _found(self, tx: Transaction, type: str, ids: Sequence[UUID]) -> dict[UUID, Found]:
         if type == stations.EVENT_TYPE:
             return {id: self._station(station) for id, station in (await station_store.stations_of(tx, ids)).items()}
-        if type == users.EVENT_TYPE:
-            return {id: self._user(user) for id, user in (await user_store.users_of(tx, ids)).items()}
-        return {}
+        return {id: self._user(user) for id, user in (await user_store.users_of(tx, ids)).items()}
 
     def _station(self, station: Station) -> Found:
         return Found(state=stations.referent_state(station), version=station.version, facts=self.encode_station(station))

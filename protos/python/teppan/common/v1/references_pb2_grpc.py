@@ -65,7 +65,8 @@ class ReferencesServiceServicer(object):
 
     def CheckReferences(self, request, context):
         """Whether things exist and are in use, at most 1,000 of one type at once. Each item is answered for itself, in order.
-        A thing of another station is NOT_FOUND. UNAVAILABLE while the owner's feed has not begun its epoch.
+        A thing of another station is NOT_FOUND. UNAVAILABLE while the owner's feed has not begun its epoch, and on a standby.
+        INVALID_ARGUMENT for a type that the owner does not know.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -37,7 +37,8 @@ class ReferencesServiceStub:
     def __new__(cls, channel: _aio.Channel) -> ReferencesServiceAsyncStub: ...
     CheckReferences: _grpc.UnaryUnaryMultiCallable[_references_pb2.CheckReferencesRequest, _references_pb2.CheckReferencesResponse]
     """Whether things exist and are in use, at most 1,000 of one type at once. Each item is answered for itself, in order.
-    A thing of another station is NOT_FOUND. UNAVAILABLE while the owner's feed has not begun its epoch.
+    A thing of another station is NOT_FOUND. UNAVAILABLE while the owner's feed has not begun its epoch, and on a standby.
+    INVALID_ARGUMENT for a type that the owner does not know.
     """
     CountReferences: _grpc.UnaryUnaryMultiCallable[_references_pb2.CountReferencesRequest, _references_pb2.CountReferencesResponse]
     """Of one who refers: what still refers to a thing that is on its way out, by column. The answer is an acknowledgement:
@@ -62,7 +63,8 @@ class ReferencesServiceAsyncStub(ReferencesServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     CheckReferences: _aio.UnaryUnaryMultiCallable[_references_pb2.CheckReferencesRequest, _references_pb2.CheckReferencesResponse]  # type: ignore[assignment]
     """Whether things exist and are in use, at most 1,000 of one type at once. Each item is answered for itself, in order.
-    A thing of another station is NOT_FOUND. UNAVAILABLE while the owner's feed has not begun its epoch.
+    A thing of another station is NOT_FOUND. UNAVAILABLE while the owner's feed has not begun its epoch, and on a standby.
+    INVALID_ARGUMENT for a type that the owner does not know.
     """
     CountReferences: _aio.UnaryUnaryMultiCallable[_references_pb2.CountReferencesRequest, _references_pb2.CountReferencesResponse]  # type: ignore[assignment]
     """Of one who refers: what still refers to a thing that is on its way out, by column. The answer is an acknowledgement:
@@ -90,7 +92,8 @@ class ReferencesServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_references_pb2.CheckReferencesResponse, _abc.Awaitable[_references_pb2.CheckReferencesResponse]]:
         """Whether things exist and are in use, at most 1,000 of one type at once. Each item is answered for itself, in order.
-        A thing of another station is NOT_FOUND. UNAVAILABLE while the owner's feed has not begun its epoch.
+        A thing of another station is NOT_FOUND. UNAVAILABLE while the owner's feed has not begun its epoch, and on a standby.
+        INVALID_ARGUMENT for a type that the owner does not know.
         """
 
     @_abc_1.abstractmethod
