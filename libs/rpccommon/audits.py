@@ -34,7 +34,7 @@ class AuditsServicer(audits_pb2_grpc.AuditsServiceServicer):
         self._audit = audit
 
     async def AuditReferences(self, request: pb.AuditReferencesRequest, context: Any) -> AsyncIterator[pb.AuditReferencesResponse]:
-        """Streams steps, and how far it is where none comes for two seconds. Who hangs up ends the audit after its transaction."""
+        """Streams steps, and how far it is where none comes for two seconds. Who hangs up ends the audit."""
         said = pb.AuditReferencesResponse(progress=pb.AuditProgress())
         steps = self._audit.run(list(request.columns), repair_by=caller().subject if request.repair else None)
         coming: asyncio.Task[Step | None] | None = None

@@ -1,5 +1,6 @@
 """A reference is dangling after two observations of its owner in one epoch, the feed applied in between; and never otherwise."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from uuid import UUID, uuid4
 
@@ -13,6 +14,7 @@ from dbcommon.references import Referent
 from faults import InvalidArgument, PeerUnavailable
 from local.database import Server
 from referring import Rule
+from rpccommon.registry import registry
 from tests.integration.audited import CUSTOMERS, HEAD, LOGINS, SCHEDULES, SLOTS, Audited, audited_on
 from tests.integration.referrer import COLUMNS, EPOCH, NEXT, STATION, USER, Answer
 
@@ -225,3 +227,23 @@ async def test_a_million_rows_are_neither_sorted_nor_read(audited: Audited) -> N
     assert (len(batch.things), batch.last) == (50, None)
     about = await scanning.rows_about(platform, column)
     assert 900_000 < about < 1_100_000
+
+
+async def test_every_audited_column_leads_an_index(audited: Audited) -> None:
+    leads = "SELECT EXISTS (SELECT FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0] WHERE i.indrelid = $1::text::regclass AND i.indisvalid AND a.attname = $2)"
+    for column in registry():
+        if column.rule is not Rule.KEEP:
+            table = f"{column.service}.{column.table}"
+            assert await audited.outside.fetchval(leads, table, column.name), f"{table}.{column.name} is read as a whole"
+
+
+async def test_the_worker_audits_now_and_then_and_repairs_nothing(audited: Audited) -> None:
+    station = await audited.brought_back(2)
+    working = asyncio.create_task(audited.auditor.watch(first_seconds=0.0, every_seconds=0.0))
+    async with asyncio.timeout(20):
+        while len(audited.identity.asked) < 5:  # two observations each time
+            await asyncio.sleep(0.01)
+    working.cancel()
+    await asyncio.wait({working})
+    assert await audited.found() == {(SLOTS, station): 2}
+    assert (await audited.slots(station), await audited.journal()) == (2, [])

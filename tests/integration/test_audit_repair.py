@@ -6,12 +6,14 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
+from sqlalchemy.exc import DBAPIError
 
 from auditing import Dangling, Repaired, Undecided
+from dbcommon import migrate
 from dbcommon.audit.repairing import Repairs
 from dbcommon.database import Transaction
 from dbcommon.references import Known, Referent
-from local.database import Server
+from local.database import ROOT, Server
 from tests.integration.audited import ADMIN, CUSTOMERS, LOGINS, SCHEDULES, SLOTS, Audited, audited_on
 from tests.integration.killed import killed_everywhere
 from tests.integration.referrer import EPOCH, NEXT, STATION, USER, Answer
@@ -192,3 +194,18 @@ async def test_what_is_killed_at_any_await_is_finished_by_the_next_and_nothing_i
         await audited.outside.execute("TRUNCATE bookings.reference_repairs, bookings.slots CASCADE")
         station = await audited.brought_back(5)
     assert rounds > 20
+
+
+@pytest.mark.parametrize(("service", "before"), [("bookings", "0006"), ("payments", "0005")])
+async def test_going_back_refuses_to_lose_the_journal(server: Server, database: str, service: str, before: str) -> None:
+    url, folder = server.url(database, f"{service}_owner"), ROOT / "services" / service / "migrations"
+    connection = await asyncpg.connect(server.url(database))
+    journal = (
+        f"INSERT INTO {service}.reference_repairs (repaired_by, \"column\", id, rule, key, was) VALUES ('', '', $1, 2, $2, $2)"
+    )
+    await connection.execute(journal, uuid4(), "{}")
+    with pytest.raises(DBAPIError, match="the journal of repairs would be lost"):
+        await migrate.downgrade(url, service, folder, before)
+    await connection.execute(f"TRUNCATE {service}.reference_repairs")
+    await connection.close()
+    await migrate.downgrade(url, service, folder, before)
