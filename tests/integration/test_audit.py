@@ -86,6 +86,15 @@ async def test_an_owner_that_contradicts_itself_again_decides_nothing(audited: A
     assert await audited.found() == {}
 
 
+async def test_what_is_undecided_now_stays_among_what_was_found(audited: Audited) -> None:
+    station = await audited.brought_back(2)
+    await audited.run(SLOTS)
+    audited.identity.gone.clear()
+    audited.identity.lies = [{station}, set(), {station}]
+    assert (await audited.said(Undecided, SLOTS))[0].ids == [station]
+    assert await audited.found() == {(SLOTS, station): 2}
+
+
 @pytest.mark.parametrize("meets", [[None, SILENT, None, SILENT], [SILENT, None, SILENT], [None, SILENT, SILENT]])
 async def test_an_error_is_no_observation(audited: Audited, meets: list[Exception | None]) -> None:
     station = await audited.brought_back(2)
@@ -135,6 +144,7 @@ async def test_without_the_feed_applied_in_between_nothing_is_decided(audited: A
     await audited.outside.execute("UPDATE bookings.feed_state SET epoch = $1", NEXT)
     assert (await audited.said(Undecided, SLOTS, repair=True))[0].ids == [station]
     assert await audited.slots(station) == 2
+    assert await audited.found() == {}, "nor is it said to dangle"
 
 
 async def test_the_feed_is_waited_for(audited: Audited) -> None:
