@@ -7,7 +7,6 @@ import pytest
 
 from local.database import Server
 from tests.conftest import new_database
-from tests.integration.counting import counting_on
 from tests.integration.stage import Teppan, teppan_on
 
 
@@ -26,13 +25,3 @@ async def own(server: Server, database: str, tmp_path: Path) -> AsyncIterator[Te
     """Three running services of the test's own, to be stopped and started."""
     async with teppan_on(server, database, tmp_path / "secrets") as stage:
         yield stage
-
-
-@pytest.fixture(scope="session")
-async def counting(server: Server, template: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Teppan]:
-    """Three running services; who refers counts by `Counting`, and not by its own code."""
-    name = new_database()
-    await server.create(name, template)
-    async with teppan_on(server, name, tmp_path_factory.mktemp("counting"), altered=counting_on(server.url(name))) as stage:
-        yield stage
-    await server.drop(name)

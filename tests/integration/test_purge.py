@@ -1,7 +1,6 @@
 """PurgeStation, on sockets: what it waits for, what it refuses, and what it leaves."""
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -12,17 +11,10 @@ from teppan.common.v1 import references_pb2 as references
 from teppan.identity.v1 import stations_pb2 as pb
 from teppan.identity.v1 import users_pb2
 
-from local.database import Server
-from tests.integration.counting import counting_on, enrolled, membership, state_of
-from tests.integration.stage import Teppan, eventually, new, refused, teppan_on
+from tests.integration.people import enrolled, membership, state_of
+from tests.integration.stage import Teppan, eventually, new, refused
 
 PURGING, PURGED = pb.STATION_STATE_PURGING, pb.STATION_STATE_PURGED
-
-
-@pytest.fixture
-def teppan(counting: Teppan) -> Teppan:
-    """Three services, two of which count."""
-    return counting
 
 
 @pytest.fixture
@@ -128,20 +120,17 @@ async def closed(teppan: Teppan, request: pb.PurgeStationRequest, admin: Any) ->
         raise AssertionError(str(error)) from error
 
 
-async def test_where_one_who_refers_is_down_the_station_waits_and_is_purged_when_it_is_back(
-    server: Server, database: str, tmp_path: Path
-) -> None:
-    async with teppan_on(server, database, tmp_path / "secrets", altered=counting_on(server.url(database))) as own:
-        station, admin = await own.station(), own.admin
-        await own.turn(station, "Delete")
-        request = request_of(station)
-        await own.stop("payments")
-        answer = await refused(purge(own, request, by=admin))
-        assert (answer.code, answer.reason, answer.metadata["peer"]) == ("UNAVAILABLE", "PEER_UNAVAILABLE", "payments")
-        assert (await read(own, station)).state == pb.STATION_STATE_DELETED
-        await own.start("payments")
-        await eventually(lambda: closed(own, request, admin))
-        await until(own, station, PURGED)
+async def test_where_one_who_refers_is_down_the_station_waits_and_is_purged_when_it_is_back(own: Teppan) -> None:
+    station, admin = await own.station(), own.admin
+    await own.turn(station, "Delete")
+    request = request_of(station)
+    await own.stop("payments")
+    answer = await refused(purge(own, request, by=admin))
+    assert (answer.code, answer.reason, answer.metadata["peer"]) == ("UNAVAILABLE", "PEER_UNAVAILABLE", "payments")
+    assert (await read(own, station)).state == pb.STATION_STATE_DELETED
+    await own.start("payments")
+    await eventually(lambda: closed(own, request, admin))
+    await until(own, station, PURGED)
 
 
 @pytest.mark.parametrize("way", [(), ("Suspend",)], ids="-".join)

@@ -14,28 +14,30 @@ from teppan.common.v1 import options_pb2
 from teppan.common.v1 import references_pb2 as references
 from teppan.identity.v1 import stations_pb2 as pb
 
-from dbcommon.references import Known
 from faults import NotClosedYet
 from local.database import Server
 from referring import Column
+from rpccommon.references import Referring
 from service import Serving
-from tests.integration.counting import Counting, counting_on, state_of
+from tests.integration.people import state_of
 from tests.integration.stage import Teppan, eventually, new, refused, teppan_on
 
 
 @dataclass(frozen=True)
-class Slow(Counting):
+class Slow:
     """Takes its time with what is gone."""
 
+    url: str
+    behind: list[Referring] = field(default_factory=list)
     let: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def count(self, type: str, id: UUID, *, epoch: UUID, version: int) -> Sequence[tuple[Column, int]]:
         rows = await asyncpg.connect(self.url)
-        state = await rows.fetchval("SELECT state FROM payments.known_stations WHERE id = $1", id)
+        gone = await rows.fetchval("SELECT gone FROM payments.known_stations WHERE id = $1", id)
         await rows.close()
-        if state == Known.PURGED and not self.let.is_set():
+        if gone and not self.let.is_set():
             raise NotClosedYet("not yet")
-        return await Counting.count(self, type, id, epoch=epoch, version=version)
+        return await self.behind[-1].count(type, id, epoch=epoch, version=version)
 
 
 @dataclass
@@ -55,12 +57,15 @@ class Held:
 @pytest.fixture
 async def held(server: Server, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Held]:
     monkeypatch.setattr("rpccommon.tombstones.COUNT_SECONDS", 0.05)
-    payments, identity = Slow(server.url(database), "payments"), []
+    payments, identity = Slow(server.url(database)), []
 
     def altered(built: Serving) -> Serving:
-        if built.parts.schema.service == "identity":
+        if built.service == "identity":
             identity.append(built)
-        return replace(built, counting=payments) if built.parts.schema.service == "payments" else counting_on(payments.url)(built)
+        if built.service != "payments":
+            return built
+        payments.behind.append(built.referring)
+        return replace(built, counting=payments)
 
     async with teppan_on(server, database, tmp_path / "secrets", altered=altered) as teppan:
         yield Held(teppan, payments, identity)

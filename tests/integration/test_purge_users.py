@@ -10,14 +10,8 @@ from teppan.common.v1 import options_pb2
 from teppan.common.v1 import references_pb2 as references
 from teppan.identity.v1 import tokens_pb2, users_pb2
 
-from tests.integration.counting import PASSWORD, disabled, enrolled, membership, state_of
+from tests.integration.people import PASSWORD, disabled, enrolled, membership, state_of
 from tests.integration.stage import Teppan, eventually, new, refused
-
-
-@pytest.fixture
-def teppan(counting: Teppan) -> Teppan:
-    """Three services, two of which count."""
-    return counting
 
 
 @pytest.fixture
