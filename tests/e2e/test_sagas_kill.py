@@ -88,7 +88,7 @@ class Sagas:
         return await self._backend.call(method, request, self._scene.admin)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 async def sagas(embedded: Stack, running: Deployment, backend: Backend, cast: Scene) -> AsyncIterator[Sagas]:
     """A station for these."""
     rows = await asyncpg.connect(embedded.server.url(embedded.database))

@@ -68,7 +68,7 @@ def user(**roles: int) -> Caller:
 
 def bearer(caller: Caller, *, at: datetime | None = None) -> tuple[tuple[str, str], ...]:
     """The metadata of a user's call."""
-    token = access_token(key=USER_KEY, kid="k1", caller=caller, now=at or now(), lifetime=timedelta(minutes=15))
+    token = access_token(key=USER_KEY, kid="k1", caller=caller, now=at or now(), lifetime=timedelta(days=1))
     return (("authorization", f"Bearer {token}"),)
 
 
