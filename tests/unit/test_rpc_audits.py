@@ -78,13 +78,14 @@ async def test_while_nothing_happens_the_progress_is_said_again(monkeypatch: pyt
     assert [message async for message in said][-1].HasField("end")
 
 
-async def test_who_hangs_up_ends_the_audit(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("messages", [1, 2])
+async def test_who_hangs_up_ends_the_audit_between_steps_and_within_one(messages: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(audits, "HEARTBEAT_SECONDS", 0.001)
     audit = Audit(progress(3), End())
     audit.wait_before = 1
     said: Any = stream(audit)
-    await anext(said)
-    await anext(said)
+    for _ in range(messages):
+        await anext(said)
     await said.aclose()
     assert audit.ended
 
