@@ -67,7 +67,7 @@ class Resync:
         self._encode = encode
 
     async def run(self, old: str | None, pages: AsyncIterator[Page]) -> Mapping[str, int]:
-        """Replaces everything; gives by type how many known rows the owner has not spoken of. They stay as they are.
+        """Replaces everything; gives by type how many known rows the owner has not spoken of. They stay, and are OPEN no more.
 
         `old` is the cursor that it begins from. Raises Superseded, EpochLeft; begun anew, it begins from the start.
         """
@@ -154,7 +154,10 @@ class Resync:
                 await self._handlers[type](tx, event)
 
     async def _end(self, token: UUID, first: Page, seen: Mapping[str, int]) -> Mapping[str, int]:
-        """Moves the cursor to the head; what lay aside in other epochs is void, and goes to the journal."""
+        """Moves the cursor to the head, and closes what the owner does not know.
+
+        What lay aside in other epochs is void, and goes to the journal.
+        """
         move = (
             f"UPDATE {self._service}.feed_state SET cursor = :cursor, epoch = :epoch, position = :position, resynchronisation = NULL"
             " WHERE owner = :owner"
@@ -163,6 +166,8 @@ class Resync:
         async with self._platform.transaction() as tx:
             await self._hold(tx, token)
             await parked.void(tx, self._service, self._owner, epoch)
+            for known in self._known.values():
+                await known.close_unknown(tx, epoch)
             unknown = {type: await known.count(tx) - seen.get(type, 0) for type, known in self._known.items()}
             await tx.execute(
                 text(move), {"cursor": first.cursor, "epoch": epoch, "position": position, "owner": self._owner}

@@ -84,7 +84,7 @@ async def test_what_is_open_replaces_what_is_there_and_all_else_is_kept_everywhe
     left = await (await follower(referrer)).resynchronise(told(*pages))
     assert left == {STATION: 1, USER: 0}, "one station is known here and not there"
     assert [await referrer.row(id) for id in (same, closing, going, unknown)] == [
-        (Known.OPEN, 9, False), (Known.CLOSING, 9, False), (Known.CLOSING, 9, True), (Known.OPEN, 1, False),
+        (Known.OPEN, 9, False), (Known.CLOSING, 9, False), (Known.CLOSING, 9, True), (Known.CLOSING, 1, False),
     ]  # fmt: skip
     assert [await referrer.row(id) for id in others] == [None, (Known.CLOSING, 9, False), (Known.CLOSING, 9, True)]
     assert await referrer.row(user, "known_users") == (Known.CLOSING, 1, False)

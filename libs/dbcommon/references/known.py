@@ -169,6 +169,16 @@ class KnownRows:
             news = {name: insertion.excluded[name] for name in names if name != self._key.name}
             await tx.execute(insertion.on_conflict_do_update(index_elements=[self._key], set_=news))
 
+    async def close_unknown(self, tx: AsyncConnection, epoch: UUID) -> None:
+        """After all that the owner has was replaced in this epoch: what was not, it does not know, and nobody refers to it any more.
+
+        The row keeps its own epoch, so it acknowledges nothing; should the owner know the thing again, any event of it applies.
+        What lies aside is known to the owner, and not closed.
+        """
+        applied = text("NOT " + parked.lies_aside(str(self.table.schema), self.owner, f"{self.table.name}.{self._key.name}"))
+        unknown = update(self.table).where(self.table.c.epoch != epoch, self.table.c.state == Known.OPEN, applied)
+        await tx.execute(unknown.values(state=Known.CLOSING.value))
+
     async def count(self, tx: AsyncConnection, ids: Sequence[UUID] | None = None) -> int:
         """How many rows there are; of these IDs, where some are given."""
         counted = select(func.count()).select_from(self.table)
