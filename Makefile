@@ -13,8 +13,14 @@ REASON ?=
 COLUMNS ?=
 REPAIR ?=
 STACK ?=
+TO ?=
+FROM ?=
+DATA_ONLY ?=
+CONFIRM ?=
 export ID
 export REASON
+export TO
+export FROM
 export PG
 export PYTHONPATH = services:libs:protos/python:deploy
 # The zones of the pinned tzdata, and not the machine's.
@@ -22,7 +28,7 @@ export PYTHONTZPATH =
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-unit test-long lint format proto docs proto-check baseline lock bench-references up run status token \
-	logs psql events events-replay events-drop sagas audit down clean certs compose-up compose-down test-compose
+	logs psql events events-replay events-drop sagas audit backup restore down clean certs compose-up compose-down test-compose
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' Makefile | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -101,6 +107,12 @@ sagas: .venv/ready ## list what was begun across services and has not ended (S=p
 
 audit: .venv/ready ## ask whether what services refer to at each other is there (REPAIR=yes COLUMNS='...' STACK=a stack.json)
 	@$(RUN) -m audit --columns '$(COLUMNS)' $(if $(STACK),--stack '$(STACK)') $(if $(filter yes,$(REPAIR)),--repair)
+
+backup: .venv/ready ## write what a service has in the database to a file (S=identity TO=...); it goes on meanwhile
+	@$(RUN) -m local backup '$(S)' --to "$$TO"
+
+restore: .venv/ready ## bring that back (S=identity FROM=... CONFIRM=yes; DATA_ONLY=yes: into the tables that are there)
+	@$(RUN) -m local restore '$(S)' --from "$$FROM" $(if $(filter yes,$(DATA_ONLY)),--data-only) $(if $(filter yes,$(CONFIRM)),--confirmed)
 
 down: .venv/ready ## stop the stack; data stay
 	@$(RUN) -m local down

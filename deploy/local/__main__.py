@@ -1,6 +1,7 @@
 """`python -m local COMMAND`: the embedded stack of this clone, as the Makefile offers it."""
 
 import argparse
+import asyncio
 import contextlib
 import os
 import shutil
@@ -14,6 +15,7 @@ from pathlib import Path
 from sqlalchemy.engine import make_url
 
 from local import admin, parked, sagas, stack
+from local.backup import CannotRestore, ServiceSchema
 from local.database import ROOT, SERVICES
 from local.postgres import CannotStart, binaries, data_folder
 from local.stack import Stack, StackFails
@@ -31,25 +33,42 @@ def main(arguments: list[str], environ: dict[str, str]) -> int:
     for name, run in COMMANDS.items():
         added = commands.add_parser(name, help=run.__doc__)
         added.set_defaults(run=run)
-        if name in {"up", "run"}:
-            added.add_argument("--ports", default="", help="'identity=6051 bookings=6052': others than 50051 to 50053")
-        if name in {"logs", "psql"}:
-            added.add_argument("service", choices=SERVICES)
-        if name.startswith("events"):
-            added.add_argument("--service", default="", choices=("", *parked.FOLLOWERS))
-        if name == "sagas":
-            added.add_argument("--service", default="", choices=("", *SERVICES))
-        if name in {"events-replay", "events-drop"}:
-            added.add_argument("--id", default="", help="of the event; or, to replay, all")
-        if name == "events-drop":
-            added.add_argument("--reason", default="", help="kept in the journal")
+        _options(name, added)
     chosen = parser.parse_args(arguments)
     chosen.environ = environ
     try:
         return int(chosen.run(chosen))
-    except (CannotStart, StackFails, NotRunning) as refusal:
+    except (CannotStart, CannotRestore, StackFails, NotRunning) as refusal:
         print(refusal, file=sys.stderr)
         return REFUSED
+
+
+def _options(name: str, added: argparse.ArgumentParser) -> None:
+    """What a command is told."""
+    if name in {"up", "run"}:
+        added.add_argument("--ports", default="", help="'identity=6051 bookings=6052': others than 50051 to 50053")
+    if name in {"logs", "psql", "backup", "restore"}:
+        added.add_argument("service", choices=SERVICES)
+    if name == "backup":
+        added.add_argument("--to", required=True, type=_file, help="a file that is not there yet")
+    if name == "restore":
+        added.add_argument("--from", required=True, type=_file, dest="file", help="what backup wrote")
+        added.add_argument("--data-only", action="store_true", help="into the tables that are there")
+        added.add_argument("--confirmed", action="store_true", help="what the service has now may go")
+    if name.startswith("events"):
+        added.add_argument("--service", default="", choices=("", *parked.FOLLOWERS))
+    if name == "sagas":
+        added.add_argument("--service", default="", choices=("", *SERVICES))
+    if name in {"events-replay", "events-drop"}:
+        added.add_argument("--id", default="", help="of the event; or, to replay, all")
+    if name == "events-drop":
+        added.add_argument("--reason", default="", help="kept in the journal")
+
+
+def _file(name: str) -> Path:
+    if not name:
+        raise argparse.ArgumentTypeError("name a file")
+    return Path(name)
 
 
 def up(chosen: argparse.Namespace) -> int:
@@ -101,6 +120,30 @@ def psql(chosen: argparse.Namespace) -> int:
     return _become([str(client), url.render_as_string(hide_password=False)])
 
 
+def backup(chosen: argparse.Namespace) -> int:
+    """Write what a service has in the database to a file; it goes on meanwhile"""
+    _schema(stack.load(FOLDER), chosen.service).back_up(chosen.to)
+    print(f"{chosen.to} has what {chosen.service} has now, but for its keys: {FOLDER / 'secrets'} belongs to it.")
+    return 0
+
+
+def restore(chosen: argparse.Namespace) -> int:
+    """Bring back what backup wrote, and stop the service meanwhile"""
+    running = stack.load(FOLDER)
+    schema = _schema(running, chosen.service)
+    schema.check(chosen.file, data_only=chosen.data_only, confirmed=chosen.confirmed)
+    print(f"{chosen.service} is stopped meanwhile.", flush=True)
+    running.supervisor.halt(chosen.service)
+    try:
+        schema.restore(chosen.file, data_only=chosen.data_only)
+        asyncio.run(schema.migrate())
+    finally:
+        running.supervisor.run(chosen.service)
+    asyncio.run(stack.serving(running))
+    print(f"{chosen.service} serves what {chosen.file} had. It and those who follow it catch up with each other by themselves.")
+    return 0
+
+
 def events(chosen: argparse.Namespace) -> int:
     """List events that could not be applied, with what waits behind them"""
     return parked.show(stack.load(FOLDER), chosen.service)
@@ -141,8 +184,12 @@ def clean(chosen: argparse.Namespace) -> int:
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "up": up, "run": run, "status": status, "token": token, "logs": logs, "psql": psql, "down": down, "clean": clean,
     "events": events, "events-replay": events_replay, "events-drop": events_drop,
-    "sagas": unfinished,
+    "sagas": unfinished, "backup": backup, "restore": restore,
 }  # fmt: skip
+
+
+def _schema(running: Stack, service: str) -> ServiceSchema:
+    return ServiceSchema(server=running.server, database=running.database, service=service)
 
 
 def _started(chosen: argparse.Namespace, *, tied: bool) -> Stack:

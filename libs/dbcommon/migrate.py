@@ -65,10 +65,9 @@ def index_concurrently(name: str, definition: str) -> None:
         connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
 
 
-def drop_everything(service: str) -> list[str]:
-    """DDL that empties a schema but for Alembic's own table: the way down from the first revision."""
-    return [
-        f"""DO $$ DECLARE name text; BEGIN
+def drop_objects(service: str) -> str:
+    """The statement that empties a schema but for Alembic's own table."""
+    return f"""DO $$ DECLARE name text; BEGIN
   FOR name IN SELECT relname FROM pg_class WHERE relnamespace = '{service}'::regnamespace
                AND relkind IN ('r', 'p') AND NOT relispartition AND relname <> 'alembic_version' LOOP
     EXECUTE format('DROP TABLE {service}.%I CASCADE', name);
@@ -76,7 +75,13 @@ def drop_everything(service: str) -> list[str]:
   FOR name IN SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = '{service}'::regnamespace LOOP
     EXECUTE 'DROP FUNCTION ' || name;
   END LOOP;
-END $$""",
+END $$"""
+
+
+def drop_everything(service: str) -> list[str]:
+    """DDL of the way down from the first revision."""
+    return [
+        drop_objects(service),
         f"REVOKE ALL ON {service}.alembic_version FROM {service}_app, {service}_platform",
     ]
 

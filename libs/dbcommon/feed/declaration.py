@@ -135,6 +135,14 @@ END $$""",
     ]
 
 
+def forget_epoch(service: str) -> str:
+    """The statement after data were restored into tables that stayed: what was announced since is of no epoch that goes on.
+
+    `incarnation()` sees tables that were made anew, and not rows.
+    """
+    return f"UPDATE {service}.feed_head SET epoch = NULL"
+
+
 async def append(tx: AsyncConnection, outbox: Table, event: Event) -> None:
     """Announces a change in its own transaction. The lock of the entity's row is held by then: that is what orders its events."""
     await tx.execute(
