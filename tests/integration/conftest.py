@@ -1,12 +1,14 @@
 """The stage: all three services, shared by the tests of a run; each test makes stations of its own."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from local.database import Server
+from local.postgres import throwaway
 from tests.conftest import new_database
+from tests.integration.moving import Moving, moving_on
 from tests.integration.stage import Teppan, teppan_on
 
 
@@ -25,3 +27,17 @@ async def own(server: Server, database: str, tmp_path: Path) -> AsyncIterator[Te
     """Three running services of the test's own, to be stopped and started."""
     async with teppan_on(server, database, tmp_path / "secrets") as stage:
         yield stage
+
+
+@pytest.fixture
+async def moving(server: Server, database: str, tmp_path: Path) -> AsyncIterator[Moving]:
+    """Three running services of the test's own, whose databases may move."""
+    async with moving_on(server, database, tmp_path / "secrets") as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def other(pg: str) -> Iterator[Server]:
+    """Another cluster, to restore into."""
+    with throwaway(pg) as postgres:
+        yield Server(admin_url=postgres.url())
