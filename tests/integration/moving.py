@@ -5,9 +5,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import asyncpg
+from teppan.common.v1 import audits_pb2, audits_pb2_grpc
 from teppan.identity.v1 import stations_pb2
 
 from dbcommon.references import Known
@@ -158,7 +160,7 @@ class Moving(Teppan):
         return unknown
 
     async def broken(self) -> dict[tuple[str, UUID], int]:
-        """The references that are broken, which is what the audit has to list: column and thing, how many rows."""
+        """The references that are broken: column and thing, how many rows. Fails unless the audit lists exactly these."""
         found = {}
         for column in registry():
             if column.rule is Rule.KEEP:
@@ -169,7 +171,26 @@ class Moving(Teppan):
             for row in await self.fetch(column.service, refer):
                 if row["id"] not in there:
                     found[f"{column.service}.{column.table}.{column.name}", row["id"]] = row["count"]
+        assert await self._audited() == found
         return found
+
+    async def _audited(self) -> dict[tuple[str, UUID], int]:
+        """What the audits of all services list, each once nothing is in doubt."""
+        found: dict[tuple[str, UUID], int] = {}
+        for service in SERVICES:
+            await until(lambda service=service: self._audit(service, found))  # type: ignore[misc]  # bound here
+        return found
+
+    async def _audit(self, service: str, found: dict[tuple[str, UUID], int]) -> bool:
+        """Whether nothing is in doubt; then what it lists is added."""
+        stub: Any = audits_pb2_grpc.AuditsServiceStub(self.channels[service])
+        call = stub.AuditReferences(audits_pb2.AuditReferencesRequest(), metadata=self.admin)
+        steps = [step async for step in call]
+        assert steps[-1].HasField("end")
+        assert not steps[-1].end.undecided, steps
+        for each in (step.dangling for step in steps if step.HasField("dangling")):
+            found[f"{service}.{each.column}", UUID(each.id)] = each.rows
+        return True
 
     async def _at_the_end(self, service: str, owner: str) -> None:
         followed = (
