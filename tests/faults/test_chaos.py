@@ -1,0 +1,50 @@
+"""Nothing dangles, and nothing is lost, however processes die while stations and users are closed under those who write."""
+
+import random
+from collections.abc import Callable
+
+import asyncpg
+import pytest
+from demo.calls import Backend
+from demo.scene import Scene
+
+from local.stack import Stack
+from tests.deployed import IN_CONTAINERS
+from tests.faults.breaking import Rhythm
+from tests.faults.chaos import Extent, chaos
+
+pytestmark = pytest.mark.skipif(
+    IN_CONTAINERS, reason="of the embedded stack: its processes are killed, its database is looked into"
+)
+
+SLICE = Extent(
+    seconds=8, seconds_max=90, stalled_max=2.0, rhythm=Rhythm(apart_max=8, paused_max=1.0, long=2, long_share=0.1),
+    contested=2, held_back=2, closed=10, breaks=1,
+)  # fmt: skip
+WHOLE = Extent(
+    seconds=60, seconds_max=180, stalled_max=10, rhythm=Rhythm(apart_max=8, paused_max=3, long=11, long_share=0.15),
+    contested=8, held_back=12, closed=100, breaks=5,
+)  # fmt: skip
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("extent", [pytest.param(SLICE, id="slice"), pytest.param(WHOLE, id="whole", marks=pytest.mark.long)])
+async def test_whatever_is_killed_nothing_dangles_and_nothing_is_lost(
+    embedded: Stack,
+    rows: asyncpg.Connection,
+    backend: Backend,
+    cast: Scene,
+    extent: Extent,
+    tell: Callable[[str], None],
+) -> None:
+    seed = random.randrange(10**6)
+    tell(f"chaos: seed {seed}")
+    run = chaos(embedded, rows, backend, cast.admin, extent, seed)
+    await run.begin()
+    await run.run()
+    for each in run.breaking:
+        tell(f"chaos: {each.service} {dict(each.done)}")
+    tell(f"chaos: {run.world.figures()}")
+    assert not run.world.unexpected, run.world.unexpected
+    assert not await run.wrong()
+    assert run.enough, "too little has happened to prove anything"
