@@ -208,7 +208,7 @@ async def test_more_things_than_a_batch_are_each_asked_about_once_at_the_rate_th
         pauses.append(seconds)
 
     audited.things_a_second = 500.0
-    monkeypatch.setattr("dbcommon.audit.auditor.asyncio.sleep", paused)
+    monkeypatch.setattr("dbcommon.audit.auditor.sleep", paused)
     steps = await audited.run(SLOTS)
     first = [asked for n, asked in enumerate(audited.identity.asked) if n % 2 == 0]
     assert first == [stations[:3], stations[3:6], stations[6:]]

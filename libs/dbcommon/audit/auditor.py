@@ -1,6 +1,6 @@
 """The audit of a service's columns, one after the other, slowly: what it sees is said step by step, and kept."""
 
-import asyncio
+from asyncio import get_running_loop, sleep
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 
 import structlog
@@ -55,14 +55,14 @@ class Auditor:
 
     async def watch(self, *, first_seconds: float = FIRST_SECONDS, every_seconds: float = EVERY_SECONDS) -> None:
         """Audits all columns now and then, endlessly, and repairs nothing."""
-        await asyncio.sleep(first_seconds)
+        await sleep(first_seconds)
         while True:
             end = [step async for step in self.run() if isinstance(step, End)][-1]
             (log.error if end.dangling else log.info)(
                 "the references were audited", columns=end.columns, things_asked=end.things_asked, dangling=end.dangling,
                 rows_dangling=end.rows_dangling, undecided=end.undecided,
             )  # fmt: skip
-            await asyncio.sleep(every_seconds)
+            await sleep(every_seconds)
 
     async def run(self, columns: Sequence[str] = (), *, repair_by: str | None = None) -> AsyncGenerator[Step, None]:
         """The steps of an audit of these columns, or of all; its end is the last. Repairs where somebody asks for it.
@@ -96,7 +96,7 @@ class Auditor:
             if last is None:
                 break
             yield _progress(column, about, batch.rows_left, asked)
-            await asyncio.sleep(BATCH_MAX / self._things_a_second)
+            await sleep(BATCH_MAX / self._things_a_second)
         if decided:  # what was found before may be among what is undecided now
             await self.findings.sweep(column, since)
         yield _progress(column, about, 0, asked, complete=True)
@@ -136,7 +136,7 @@ class Auditor:
 
     async def _fresh(self, column: Audited, thing: Thing, seen: Seen) -> Seen:
         """An observation that is not old: this one, or another. Raises NotGone, OwnerSilent."""
-        if asyncio.get_running_loop().time() - seen.at <= self._fresh_seconds:
+        if get_running_loop().time() - seen.at <= self._fresh_seconds:
             return seen
         verdict = await self._observer.confirm(column, [thing])
         if thing not in verdict.gone:
