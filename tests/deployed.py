@@ -62,6 +62,7 @@ class Embedded:
 
     async def kill(self, service: str) -> None:
         """The supervisor starts another."""
+        await eventually(lambda: self.stack.supervisor.status_of(service).pid)  # 0 would be our own group
         pid = self.stack.supervisor.status_of(service).pid
         os.kill(pid, signal.SIGKILL)
         await eventually(lambda: self.stack.supervisor.status_of(service).pid not in {0, pid})

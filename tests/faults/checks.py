@@ -24,6 +24,8 @@ KNOWN = (
     ("payments.known_stations", "identity.stations", StationState.PURGED),
 )
 FOLLOWERS = ("bookings", "payments")
+OF_A_STATION = {"bookings.Booking"}
+"""Types whose things are of one station: that of another is as good as none."""
 Found = Mapping[tuple[str, UUID], int]
 """Rows by column, and what they refer to."""
 
@@ -35,9 +37,10 @@ async def dangling(rows: asyncpg.Connection) -> Found:
         if column.rule is Rule.KEEP:
             continue
         things, gone = THINGS[column.type]
+        same = " AND t.station_id = r.station_id" if column.type in OF_A_STATION else ""
         refers = (
             f"SELECT r.{column.name} AS id, count(*) AS count FROM {column.service}.{column.table} r"
-            f" LEFT JOIN {things} t ON t.id = r.{column.name}"
+            f" LEFT JOIN {things} t ON t.id = r.{column.name}{same}"
             f" WHERE r.{column.name} IS NOT NULL AND (t.id IS NULL OR t.state = ANY ($1)) GROUP BY 1"
         )
         name = f"{column.service}.{column.table}.{column.name}"

@@ -6,6 +6,7 @@ from typing import Any
 from uuid import uuid4
 
 from demo.calls import new_id
+from demo.scene import week
 from teppan.identity.v1 import stations_pb2, users_pb2
 
 from tests.faults.world import World
@@ -63,6 +64,7 @@ async def _go(world: World, station: str) -> None:
         world.keep_purged("identity.Station", station)
         if world.tried[station]:
             world.contested.add(station)
+        await world.call("slots.UpdateSchedule", week(station))  # too late: nothing would take it away any more
     if against is not None:
         await against
 

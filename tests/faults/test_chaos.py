@@ -9,7 +9,8 @@ from demo.calls import Backend
 from demo.scene import Scene
 
 from local.stack import Stack
-from tests.deployed import IN_CONTAINERS
+from tests.deployed import IN_CONTAINERS, Deployment
+from tests.faults.audited import audited
 from tests.faults.breaking import Rhythm
 from tests.faults.chaos import Extent, chaos
 
@@ -31,6 +32,7 @@ WHOLE = Extent(
 @pytest.mark.parametrize("extent", [pytest.param(SLICE, id="slice"), pytest.param(WHOLE, id="whole", marks=pytest.mark.long)])
 async def test_whatever_is_killed_nothing_dangles_and_nothing_is_lost(
     embedded: Stack,
+    running: Deployment,
     rows: asyncpg.Connection,
     backend: Backend,
     cast: Scene,
@@ -47,4 +49,5 @@ async def test_whatever_is_killed_nothing_dangles_and_nothing_is_lost(
     tell(f"chaos: {run.world.figures()}")
     assert not run.world.unexpected, run.world.unexpected
     assert not await run.wrong()
+    assert not await audited(running.described)
     assert run.enough, "too little has happened to prove anything"

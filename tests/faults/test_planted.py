@@ -2,7 +2,7 @@
 
 import json
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from datetime import time
 from uuid import UUID, uuid4
 
@@ -16,8 +16,9 @@ from teppan.identity.v1 import stations_pb2, users_pb2
 from local.stack import Stack
 from referring import Column, Rule
 from rpccommon.registry import registry
-from tests.deployed import IN_CONTAINERS, eventually
+from tests.deployed import IN_CONTAINERS, Deployment, eventually
 from tests.faults import checks
+from tests.faults.audited import audited
 from tests.traffic import deposit, new_station, own_station
 
 pytestmark = pytest.mark.skipif(IN_CONTAINERS, reason="of the embedded stack: rows are planted in its database")
@@ -123,8 +124,13 @@ async def purged_station(backend: Backend, token: str) -> str:
     return station
 
 
+def stations(planted: Iterable[tuple[str, UUID]]) -> list[UUID]:
+    """What the planted payments name as their station."""
+    return [id for column, id in planted if column == "payments.payments.station_id"]
+
+
 async def test_rows_planted_against_every_rule_are_found_exactly(
-    rows: asyncpg.Connection, planting: Planting, gone: Mapping[str, UUID], tell: Callable[[str], None]
+    running: Deployment, rows: asyncpg.Connection, planting: Planting, gone: Mapping[str, UUID], tell: Callable[[str], None]
 ) -> None:
     assert not await checks.dangling(rows)
     wanted: dict[tuple[str, UUID], int] = {}
@@ -132,13 +138,17 @@ async def test_rows_planted_against_every_rule_are_found_exactly(
         for id in (uuid4(), gone.get(column.type)):
             if id is not None:
                 wanted[f"{column.service}.{column.table}.{column.name}", id] = await planting.plant(column, id)
+    astray = await rows.fetchval("SELECT DISTINCT booking_id FROM payments.payments WHERE station_id = ANY ($1)", stations(wanted))
+    wanted["payments.payments.booking_id", astray] = 2 * MANY  # of the payments planted elsewhere: their booking is where it was
     for column in KEPT:
         await planting.plant(column, uuid4())
     assert await checks.dangling(rows) == wanted
+    assert await audited(running.described) == wanted
     assert {column.rule for column in HELD} == set(Rule) - {Rule.KEEP}
-    tell(f"planted: {sum(wanted.values())} rows that refer to {len(wanted)} things by {len(HELD)} columns, all found")
+    tell(f"planted: {sum(wanted.values())} references to {len(wanted)} things by {len(HELD)} columns, all found")
     await planting.uproot()
     assert not await checks.dangling(rows)
+    assert not await audited(running.described)
 
 
 async def test_without_its_guard_a_service_writes_what_dangles(rows: asyncpg.Connection, backend: Backend, cast: Scene) -> None:
