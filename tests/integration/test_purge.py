@@ -182,19 +182,21 @@ async def test_members_of_a_station_go_with_it_and_nobody_becomes_one_any_more(t
         await rows.execute(late, UUID(station), UUID(user.user_id))
 
 
-async def test_no_state_changes_before_the_present_epoch_has_begun(teppan: Teppan, rows: asyncpg.Connection) -> None:
-    station, user = await teppan.station(), await enrolled(teppan, f"{uuid4().hex}@example.com")
+async def test_no_state_changes_before_the_present_epoch_has_begun(own: Teppan) -> None:
+    rows = await asyncpg.connect(own.server.url(own.database))
+    station, user = await own.station(), await enrolled(own, f"{uuid4().hex}@example.com")
     async with rows.transaction():  # the relay waits for the head
         await rows.execute("SELECT FROM identity.feed_head FOR UPDATE")
-        other = await asyncpg.connect(teppan.server.url(teppan.database))
+        other = await asyncpg.connect(own.server.url(own.database))
         await other.execute("UPDATE identity.epochs SET incarnation = 'an earlier life'")
         await other.close()
         off = users_pb2.DisableUserRequest(request_id=new(), user_id=user.user_id)
         for call in (
-            teppan.turn(station, "Suspend"),
-            teppan.turn(station, "Delete"),
-            teppan.users.DisableUser(off, metadata=teppan.admin),
+            own.turn(station, "Suspend"),
+            own.turn(station, "Delete"),
+            own.users.DisableUser(off, metadata=own.admin),
         ):
             answer = await refused(call)
             assert (answer.code, answer.reason) == ("UNAVAILABLE", "FEED_STALE")
-    await eventually(lambda: teppan.turn(station, "Suspend"))
+    await eventually(lambda: own.turn(station, "Suspend"))
+    await rows.close()
