@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -52,6 +52,12 @@ class Inbox(Protocol):
         """Replaces what is known by all there is; gives by type how many known things were not among it."""
 
 
+def events_of(peer: Peer) -> Callable[[events_pb2.StreamEventsRequest], AsyncGenerator[events_pb2.StreamEventsResponse, None]]:
+    """The feed of a peer, from where a request says. It raises PeerUnavailable where it falls silent."""
+    stub = events_pb2_grpc.EventsServiceStub(peer.channel)
+    return lambda request: prompt(peer.stream(stub.StreamEvents, request), peer.name, SILENCE_SECONDS)
+
+
 class Consumer:
     """Follows the feed of a peer into an inbox."""
 
@@ -65,7 +71,7 @@ class Consumer:
         self._register = register
         self._types = types
         self._inbox = inbox
-        self._stub = events_pb2_grpc.EventsServiceStub(peer.channel)
+        self._stream_events = events_of(peer)
         self._pause = PAUSE_SECONDS_MIN
 
     async def run(self) -> None:
@@ -100,8 +106,7 @@ class Consumer:
 
     async def _stream(self, cursor: str) -> None:
         request = events_pb2.StreamEventsRequest(types=self._types, after_cursor=cursor)
-        stream = self._peer.stream(self._stub.StreamEvents, request)
-        async with aclosing(prompt(stream, self._peer.name, SILENCE_SECONDS)) as messages:
+        async with aclosing(self._stream_events(request)) as messages:
             async for message in messages:
                 await self._inbox.apply(_batch_from_pb(message))
                 self._pause = PAUSE_SECONDS_MIN
