@@ -1,6 +1,7 @@
 """A server: listens, says whether it is ready, drains; and the work that runs beside it."""
 
 import asyncio
+import contextlib
 import random
 import signal
 from collections.abc import Awaitable, Callable, Sequence
@@ -47,9 +48,13 @@ class Server:
     def __init__(
         self, service: str, listen: str, calls: Calls, register: Sequence[Callable[[grpc.aio.Server], None]],
         names: Sequence[str], ready: Callable[[], Awaitable[str | None]], *,
-        tls: Tls | None = None, drain_seconds: float = DRAIN_DELAY_SECONDS, reflect: bool = True,
+        applied: asyncio.Event | None = None, tls: Tls | None = None, drain_seconds: float = DRAIN_DELAY_SECONDS,
+        reflect: bool = True,
     ) -> None:  # fmt: skip
         """`names` are the full names of the services; `ready` gives the sentence why it is not ready, or None.
+
+        Until `applied` is set, health says NOT_SERVING, so that nobody is sent here; who calls all the same is answered by what
+        the process knows. Nothing takes that back later: what is known and grows old is refused call by call.
 
         With `tls` only those may connect who have a certificate of the same authority.
         """
@@ -59,6 +64,9 @@ class Server:
         self._register = register
         self._names = names
         self._ready = ready
+        self._applied = asyncio.Event() if applied is None else applied
+        if applied is None:
+            self._applied.set()
         self._tls = tls
         self._drain_seconds = drain_seconds
         self._reflect = reflect
@@ -103,11 +111,22 @@ class Server:
     async def _watch(self) -> None:
         while True:
             problem = self._calls.unready = await self._problem()
+            if problem is None and not self._applied.is_set():
+                problem = "it has not heard yet whose tokens are revoked"
             if problem != self._state:
                 log.info("readiness", service=self._service, serving=problem is None, why=problem)
                 await self._health.say(serving=problem is None)
                 self._state = problem
+            await self._rest()
+
+    async def _rest(self) -> None:
+        """A second; less where what is waited for comes."""
+        if self._applied.is_set():
             await asyncio.sleep(READY_SECONDS)
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(READY_SECONDS):
+                await self._applied.wait()
 
     async def _problem(self) -> str | None:
         for _ in range(READY_ATTEMPTS):

@@ -30,10 +30,10 @@ QUESTION = references_pb2.CheckReferencesRequest(type="identity.Station", items=
 GET = bookings_pb2.GetBookingRequest(station_id=str(STATION), booking_id=str(STATION))
 
 
-def server(listen: str = "127.0.0.1:0", readiness: Any = ready) -> Server:
+def server(listen: str = "127.0.0.1:0", readiness: Any = ready, applied: asyncio.Event | None = None) -> Server:
     """One that serves nothing but its health."""
     calls = Calls("test", policies(*SERVICES), verifier(), Telemetry("test", CollectorRegistry()))
-    return Server("test", listen, calls, [], ["teppan.bookings.v1.BookingsService"], readiness, drain_seconds=0)
+    return Server("test", listen, calls, [], ["teppan.bookings.v1.BookingsService"], readiness, applied=applied, drain_seconds=0)
 
 
 async def test_a_taken_port_is_an_error_that_names_it() -> None:
@@ -51,6 +51,44 @@ async def test_a_taken_port_is_an_error_that_names_it() -> None:
 async def test_an_address_that_is_none_is_an_error_that_names_it(listen: str) -> None:
     with pytest.raises(CannotListen, match=listen):
         await server(listen).start()
+
+
+async def test_nobody_is_sent_to_a_process_before_it_has_applied_what_it_follows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rpccommon.server.READY_SECONDS", 0.01)
+    applied, asked = asyncio.Event(), 0
+
+    async def readiness() -> str | None:
+        nonlocal asked
+        asked += 1
+        return None
+
+    running = server(readiness=readiness, applied=applied)
+    port = await running.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel, asyncio.timeout(5):
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        while asked < 20:
+            await asyncio.sleep(0.01)
+        assert (await stub.Check(health_pb2.HealthCheckRequest())).status == NOT_SERVING
+        assert running._calls.unready is None  # who calls all the same hears what the process does not know, and no other reason
+        applied.set()
+        watch = stub.Watch(health_pb2.HealthCheckRequest())
+        while (await watch.read()).status != SERVING:
+            pass
+    await running.stop()
+
+
+async def test_a_process_serves_as_soon_as_it_has_applied_what_it_follows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rpccommon.server.READY_SECONDS", 60.0)
+    applied = asyncio.Event()
+    running = server(applied=applied)
+    port = await running.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel, asyncio.timeout(5):
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        watch = stub.Watch(health_pb2.HealthCheckRequest())
+        assert (await watch.read()).status == NOT_SERVING
+        applied.set()
+        assert (await watch.read()).status == SERVING
+    await running.stop()
 
 
 async def test_one_failure_of_the_check_is_not_taken_for_unreadiness(monkeypatch: pytest.MonkeyPatch) -> None:
