@@ -6,6 +6,7 @@ own key, and verified with the keys that were deployed.
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -18,11 +19,11 @@ from teppan.common.v1.options_pb2 import MethodPolicy
 from callers import Caller, Kind
 from faults import PermissionDenied, TokenExpired, TokenInvalid, TokenMissing
 from rpccommon.keys import ALGORITHM, Keys
+from rpccommon.revocations import CLOCK_SKEW_SECONDS, Revocations
 
 AUDIENCE = "teppan"
 ISSUER_USERS = "identity.teppan"
 ISSUER_SERVICES = "services.teppan"
-LEEWAY_SECONDS = 5
 SERVICE_TOKEN_LIFETIME = timedelta(minutes=5)
 SERVICE_TOKEN_RENEWAL = timedelta(minutes=1)
 VERIFIED_CACHED = 10_000
@@ -71,14 +72,24 @@ class ServiceToken:
         return self._token
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Token:
+    """What a token says, once its signature was verified; times in seconds since 1970."""
+
+    caller: Caller
+    issued: float
+    expiry: float
+
+
 class Verifier:
     """Turns the `authorization` of a call into its caller."""
 
-    def __init__(self, users: Keys, services: Keys, now: Callable[[], datetime]) -> None:
+    def __init__(self, users: Keys, services: Keys, revocations: Revocations, now: Callable[[], datetime]) -> None:
         """`users` are identity's keys, `services` those of the services, by name."""
+        self.revocations = revocations
         self._issuers = {ISSUER_USERS: users, ISSUER_SERVICES: services}
         self._now = now
-        self._verified: OrderedDict[str, tuple[Caller, float]] = OrderedDict()
+        self._verified: OrderedDict[str, _Token] = OrderedDict()
 
     async def caller(self, authorization: str | None) -> Caller:
         """Raises TokenMissing, TokenInvalid, TokenExpired, PeerUnavailable."""
@@ -87,19 +98,21 @@ class Verifier:
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer" or not token or len(token) > TOKEN_BYTES_MAX:
             raise TokenInvalid("the `authorization` is not `Bearer <token>`")
-        if (known := self._verified.get(token)) is not None:
-            if self._now().timestamp() > known[1] + LEEWAY_SECONDS:
-                del self._verified[token]
-                raise TokenExpired("the token has expired; log in again")
-            self._verified.move_to_end(token)
-            return known[0]
-        caller, expiry = await self._verify(token)
-        self._verified[token] = (caller, expiry)
+        known = self._verified.get(token) or await self._verify(token)
+        self._refuse_outlived(known)  # whether it was good before or not: its signature is all that stays so
+        self._verified[token] = known
+        self._verified.move_to_end(token)
         if len(self._verified) > VERIFIED_CACHED:
             self._verified.popitem(last=False)
-        return caller
+        return known.caller
 
-    async def _verify(self, token: str) -> tuple[Caller, float]:
+    def _refuse_outlived(self, token: _Token) -> None:
+        if self._now().timestamp() > token.expiry + CLOCK_SKEW_SECONDS:
+            raise TokenExpired("the token has expired; log in again")
+        if self.revocations.revoked(token.caller.subject, token.issued):
+            raise TokenInvalid("the token is not valid any more; log in again")
+
+    async def _verify(self, token: str) -> _Token:
         try:
             header = jwt.get_unverified_header(token)
             issuer = jwt.decode(token, options={"verify_signature": False})["iss"]
@@ -113,12 +126,10 @@ class Verifier:
                 token, key, algorithms=[ALGORITHM], audience=AUDIENCE, issuer=issuer,
                 options={"require": ["exp", "iat", "sub"], "verify_exp": False, "verify_iat": False},
             )  # fmt: skip
-            caller, expiry = _caller(issuer, header["kid"], claims), float(claims["exp"])
+            caller = _caller(issuer, header["kid"], claims)
+            return _Token(caller=caller, issued=float(claims["iat"]), expiry=float(claims["exp"]))
         except (jwt.PyJWTError, KeyError, TypeError, ValueError) as error:
             raise TokenInvalid("the token's signature or content is not what it should be") from error
-        if self._now().timestamp() > expiry + LEEWAY_SECONDS:
-            raise TokenExpired("the token has expired; log in again")
-        return caller, expiry
 
 
 def _caller(issuer: str, kid: str, claims: Mapping[str, Any]) -> Caller:

@@ -1,11 +1,12 @@
 """What a service's use cases are built on."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
+from teppan.common.v1 import events_pb2
 from teppan.identity.v1 import tokens_pb2, tokens_pb2_grpc
 
 from dbcommon.database import Database, assert_idle
@@ -16,8 +17,10 @@ from dbcommon.schema import Schema
 from pages import Tokens
 from rpccommon.auth import ServiceToken, Verifier
 from rpccommon.client import Peer
+from rpccommon.feed import EventsServicer
 from rpccommon.keys import FetchedKeys, FixedKeys, Keys
 from rpccommon.registry import registry
+from rpccommon.revocations import Revocations, Stream
 from settings import Settings
 
 APP_POOL = 16
@@ -93,6 +96,10 @@ class Parts:
         """A way to another service."""
         return Peer(name, self.settings.peers[name], self.identity, assert_idle, tls=self.settings.tls)
 
-    def verifier(self, users: Keys) -> Verifier:
-        """Verifies users' tokens by these keys, services' by the keys that were deployed."""
-        return Verifier(users, FixedKeys.from_jwks(self.settings.service_jwks), now)
+    def verifier(self, users: Keys, identity: Stream) -> Verifier:
+        """Verifies users' tokens by these keys and identity's feed, services' by the keys that were deployed."""
+        return Verifier(users, FixedKeys.from_jwks(self.settings.service_jwks), Revocations(identity, now), now)
+
+    def own_events(self, request: events_pb2.StreamEventsRequest) -> AsyncGenerator[events_pb2.StreamEventsResponse, None]:
+        """The service's own feed, as others get it."""
+        return EventsServicer(self.feed, self.tokens).StreamEvents(request, None)

@@ -72,7 +72,14 @@ async def beside(wanted: Serving) -> AsyncIterator[Serving]:
 def _server(wanted: Serving, telemetry: Telemetry) -> Server:
     parts, service = wanted.parts, wanted.service
     services = [*wanted.services, *COMMON]
-    calls = Calls(service, policies(*services), wanted.verifier, telemetry, fresh=wanted.fresh, idle=assert_idle)
+    revocations = wanted.verifier.revocations
+
+    def fresh() -> None:
+        revocations.require()
+        if wanted.fresh is not None:
+            wanted.fresh()
+
+    calls = Calls(service, policies(*services), wanted.verifier, telemetry, fresh=fresh, idle=assert_idle)
     known = migrate.head(parts.migrations)
 
     async def ready() -> str | None:
@@ -94,6 +101,7 @@ def _server(wanted: Serving, telemetry: Telemetry) -> Server:
         [*wanted.register, register_common],
         [descriptor.full_name for descriptor in services],
         ready,
+        applied=revocations.applied,
         tls=parts.settings.tls,
         drain_seconds=parts.settings.drain_seconds,
     )

@@ -61,6 +61,7 @@ class Serving:
     sagas: Sequence[Kind] = ()
     """What may be unfinished here, for metrics and `make sagas`."""
     fresh: Callable[[], None] | None = None
+    """Refuses users' calls where too little was heard, beside what every service has to have heard of revocations."""
     purges: Driver | None = None
     counting: Referring | None = None
     """Instead of who counts what refers to the known rows."""

@@ -38,7 +38,11 @@ def workers(wanted: Serving) -> list[Worker]:
         for following in wanted.following
     ]  # fmt: skip
     relay = Relay(parts.platform, service, new_id).run
-    everywhere: list[Worker] = [parts.feed.watch, RelayGauge(wanted.registry, parts.feed.complete_until).watch]
+    everywhere: list[Worker] = [
+        wanted.verifier.revocations.run,
+        parts.feed.watch,
+        RelayGauge(wanted.registry, parts.feed.complete_until).watch,
+    ]
     if wanted.sagas:
         everywhere.append(UnfinishedSagas(wanted.registry, sagas_of(wanted).counts).watch)
     if wanted.following:

@@ -24,6 +24,7 @@ from bookings.workers import Accounts, Expiry
 from dbcommon.references import KnownRows, References
 from dbcommon.requests import Requests
 from ids import new_id
+from rpccommon.feed import events_of
 from rpccommon.references import Checker
 from service import Following, Parts, Serving, now, published_keys
 
@@ -61,7 +62,7 @@ def build(config: Config) -> Serving:
     accounts = Accounts(deposits=deposits, read=heard.account_from_event)
     return Serving(
         parts=parts,
-        verifier=parts.verifier(published_keys(identity)),
+        verifier=parts.verifier(published_keys(identity), events_of(identity)),
         referents=Referents(platform=parts.platform, feed=parts.feed, registry=parts.registry(TYPES), encode=event_to_pb),
         services=SERVICES,
         register=[

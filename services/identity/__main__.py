@@ -78,7 +78,7 @@ def build(config: Config) -> Serving:
     )  # fmt: skip
     return Serving(
         parts=parts,
-        verifier=parts.verifier(FixedKeys.from_jwks(config.jwks)),
+        verifier=parts.verifier(FixedKeys.from_jwks(config.jwks), parts.own_events),
         referents=referents,
         purges=purging.driver,
         sagas=sagas.KINDS,

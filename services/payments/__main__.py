@@ -18,6 +18,7 @@ from payments.tables import SCHEMA, booking_accounts, known_stations, requests_
 from payments.usecases import Accounts, Payments, Referents
 from payments.wire import heard
 from payments.wire.payments import account_event_to_pb, payment_event_to_pb
+from rpccommon.feed import events_of
 from rpccommon.references import Checker
 from service import Following, Parts, Serving, now, published_keys
 
@@ -53,7 +54,7 @@ def build(config: Config) -> Serving:
     )
     return Serving(
         parts=parts,
-        verifier=parts.verifier(published_keys(identity)),
+        verifier=parts.verifier(published_keys(identity), events_of(identity)),
         referents=Referents(platform=parts.platform, feed=parts.feed, encode=account_event_to_pb),
         services=SERVICES,
         register=[

@@ -6,11 +6,12 @@ from uuid import UUID
 
 import pytest
 from teppan.common.v1 import references_pb2 as pb
+from teppan.identity.v1 import stations_pb2
 
 from local.database import Server
 from local.postgres import throwaway
 from tests.integration.moving import CLOSED, OPEN, Moving, moving_on, until
-from tests.integration.stage import refused
+from tests.integration.stage import eventually, refused
 from tests.integration.standby import Standby, standby_of
 
 
@@ -79,10 +80,11 @@ async def test_a_failover_that_loses_commits_is_noticed_and_a_deposed_primary_is
 
 
 async def at(moving: Moving, server: Server) -> None:
-    """Identity, at its address, with another database behind it."""
+    """Identity, at its address, with another database behind it; returns when it answers."""
     await moving.stop("identity")
     moving.clusters["identity"] = server
     await moving.start("identity")
+    await eventually(lambda: moving.stations.ListStations(stations_pb2.ListStationsRequest(page_size=1), metadata=moving.admin))
 
 
 async def a_deposed_primary_is_not_believed(moving: Moving, suspended: str, same: str) -> None:

@@ -22,7 +22,9 @@ from identity.passwords import Argon2Passwords
 from identity.usecases.logins import Logins
 from rpccommon.auth import Verifier
 from rpccommon.keys import FixedKeys
+from rpccommon.revocations import Revocations
 from tests.integration.stage import Teppan, new, refused
+from tests.unit.rpc_stage import nothing
 
 PASSWORD = "correct horse battery"  # noqa: S105  # of nobody outside of this test
 WRONG = "wrong horse battery"
@@ -56,6 +58,11 @@ class Clock:
 
     def __call__(self) -> datetime:
         return self.now
+
+
+def verifier_of(keys: FixedKeys) -> Verifier:
+    """One that has heard of nobody who was closed."""
+    return Verifier(keys, keys, Revocations(nothing, Clock()), Clock())
 
 
 @asynccontextmanager
@@ -104,8 +111,7 @@ async def test_the_right_password_gives_a_token_that_the_published_keys_verify(t
     issued = await login(teppan, user.email.upper())
     keys = FixedKeys.from_jwks((await teppan.tokens.GetKeys(tokens_pb2.GetKeysRequest())).jwks_json)
     clock = Clock()
-    verifier = Verifier(keys, keys, clock)
-    caller = await verifier.caller(f"Bearer {issued.access_token}")
+    caller = await verifier_of(keys).caller(f"Bearer {issued.access_token}")
     assert (caller.subject, caller.name, caller.platform_role, caller.roles) == (
         user.user_id,
         "Ann",
@@ -131,11 +137,11 @@ async def test_a_token_carries_the_roles_that_count_now(teppan: Teppan, user: us
     await owner.close()
     issued = await login(teppan, user.email)
     keys = FixedKeys.from_jwks((await teppan.tokens.GetKeys(tokens_pb2.GetKeysRequest())).jwks_json)
-    caller = await Verifier(keys, keys, Clock()).caller(f"Bearer {issued.access_token}")
+    caller = await verifier_of(keys).caller(f"Bearer {issued.access_token}")
     assert caller.roles == dict.fromkeys((active, ending, suspended), options_pb2.ROLE_AGENT)
     await teppan.turn(str(deleted), "Undelete")  # what was given before the deletion counts again
     issued = await login(teppan, user.email)
-    caller = await Verifier(keys, keys, Clock()).caller(f"Bearer {issued.access_token}")
+    caller = await verifier_of(keys).caller(f"Bearer {issued.access_token}")
     assert caller.roles == dict.fromkeys((active, ending, suspended, deleted), options_pb2.ROLE_AGENT)
 
 

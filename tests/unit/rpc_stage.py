@@ -1,7 +1,7 @@
 """A small stage for tests of rpccommon: a real server on loopback with tiny servicers, and peers and users that call it."""
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -22,6 +22,7 @@ from rpccommon.calls import Calls
 from rpccommon.client import Peer
 from rpccommon.keys import FixedKeys, public_jwk
 from rpccommon.policies import policies
+from rpccommon.revocations import Revocations
 from rpccommon.server import Server
 from rpccommon.telemetry import Telemetry
 
@@ -56,7 +57,13 @@ def fixed_keys(kid: str, key: Ed25519PrivateKey) -> FixedKeys:
 
 def verifier(clock: Callable[[], datetime] = now) -> Verifier:
     """Knows one key of identity, and one of the service `bookings`."""
-    return Verifier(fixed_keys("k1", USER_KEY), fixed_keys("bookings", SERVICE_KEY), clock)
+    return Verifier(fixed_keys("k1", USER_KEY), fixed_keys("bookings", SERVICE_KEY), Revocations(nothing, clock), clock)
+
+
+async def nothing(_: events_pb2.StreamEventsRequest) -> AsyncGenerator[events_pb2.StreamEventsResponse, None]:
+    """A feed in which nobody was ever closed."""
+    return
+    yield events_pb2.StreamEventsResponse()  # what makes this a generator
 
 
 def user(**roles: int) -> Caller:

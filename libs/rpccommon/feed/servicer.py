@@ -1,7 +1,7 @@
 """The owner's side: batches, heartbeats, and how far they are complete."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -30,7 +30,7 @@ class EventsServicer(events_pb2_grpc.EventsServiceServicer):
 
     async def StreamEvents(
         self, request: events_pb2.StreamEventsRequest, context: Any
-    ) -> AsyncIterator[events_pb2.StreamEventsResponse]:
+    ) -> AsyncGenerator[events_pb2.StreamEventsResponse, None]:
         """Streams batches and heartbeats, endlessly."""
         checked = (await self._source.head()).epoch  # read first: an epoch that begins meanwhile is another one below
         place = await self._start(request)

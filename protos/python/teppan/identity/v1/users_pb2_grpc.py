@@ -70,8 +70,8 @@ class UsersServiceServicer(object):
 
     def DisableUser(self, request, context):
         """Keeps an ACTIVE user out: every login of theirs is refused from now on (LOGIN_REFUSED, as for a wrong password), and in
-        every service nothing new refers to them; what refers to them already, memberships too, stays. An access token that they
-        hold is good until it expires, at most 15 minutes: tokens that are out cannot be revoked yet.
+        every service nothing new refers to them; what refers to them already, memberships too, stays. Access tokens that they
+        hold are refused in every service within two seconds (TOKEN_INVALID), and stay refused when the user is enabled.
         NOT_FOUND USER_NOT_FOUND; FAILED_PRECONDITION USER_STATE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -80,7 +80,8 @@ class UsersServiceServicer(object):
 
     def EnableUser(self, request, context):
         """Lets a DISABLED user in again: they are ACTIVE, with the password and the memberships that they have. A lock after failed
-        logins that has not ended yet goes on.
+        logins that has not ended yet goes on. Tokens of before stay refused (TOKEN_INVALID), and so may one that was issued within
+        5 s after the user was disabled: clocks differ. Log in again.
         NOT_FOUND USER_NOT_FOUND; FAILED_PRECONDITION USER_STATE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

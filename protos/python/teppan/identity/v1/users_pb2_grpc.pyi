@@ -37,13 +37,14 @@ class UsersServiceStub:
     """ALREADY_EXISTS EMAIL_TAKEN; RESOURCE_EXHAUSTED LOGIN_BUSY: its password is hashed in turn with those of logins."""
     DisableUser: _grpc.UnaryUnaryMultiCallable[_users_pb2.DisableUserRequest, _users_pb2.DisableUserResponse]
     """Keeps an ACTIVE user out: every login of theirs is refused from now on (LOGIN_REFUSED, as for a wrong password), and in
-    every service nothing new refers to them; what refers to them already, memberships too, stays. An access token that they
-    hold is good until it expires, at most 15 minutes: tokens that are out cannot be revoked yet.
+    every service nothing new refers to them; what refers to them already, memberships too, stays. Access tokens that they
+    hold are refused in every service within two seconds (TOKEN_INVALID), and stay refused when the user is enabled.
     NOT_FOUND USER_NOT_FOUND; FAILED_PRECONDITION USER_STATE.
     """
     EnableUser: _grpc.UnaryUnaryMultiCallable[_users_pb2.EnableUserRequest, _users_pb2.EnableUserResponse]
     """Lets a DISABLED user in again: they are ACTIVE, with the password and the memberships that they have. A lock after failed
-    logins that has not ended yet goes on.
+    logins that has not ended yet goes on. Tokens of before stay refused (TOKEN_INVALID), and so may one that was issued within
+    5 s after the user was disabled: clocks differ. Log in again.
     NOT_FOUND USER_NOT_FOUND; FAILED_PRECONDITION USER_STATE.
     """
     PurgeUser: _grpc.UnaryUnaryMultiCallable[_users_pb2.PurgeUserRequest, _users_pb2.PurgeUserResponse]
@@ -61,13 +62,14 @@ class UsersServiceAsyncStub(UsersServiceStub):
     """ALREADY_EXISTS EMAIL_TAKEN; RESOURCE_EXHAUSTED LOGIN_BUSY: its password is hashed in turn with those of logins."""
     DisableUser: _aio.UnaryUnaryMultiCallable[_users_pb2.DisableUserRequest, _users_pb2.DisableUserResponse]  # type: ignore[assignment]
     """Keeps an ACTIVE user out: every login of theirs is refused from now on (LOGIN_REFUSED, as for a wrong password), and in
-    every service nothing new refers to them; what refers to them already, memberships too, stays. An access token that they
-    hold is good until it expires, at most 15 minutes: tokens that are out cannot be revoked yet.
+    every service nothing new refers to them; what refers to them already, memberships too, stays. Access tokens that they
+    hold are refused in every service within two seconds (TOKEN_INVALID), and stay refused when the user is enabled.
     NOT_FOUND USER_NOT_FOUND; FAILED_PRECONDITION USER_STATE.
     """
     EnableUser: _aio.UnaryUnaryMultiCallable[_users_pb2.EnableUserRequest, _users_pb2.EnableUserResponse]  # type: ignore[assignment]
     """Lets a DISABLED user in again: they are ACTIVE, with the password and the memberships that they have. A lock after failed
-    logins that has not ended yet goes on.
+    logins that has not ended yet goes on. Tokens of before stay refused (TOKEN_INVALID), and so may one that was issued within
+    5 s after the user was disabled: clocks differ. Log in again.
     NOT_FOUND USER_NOT_FOUND; FAILED_PRECONDITION USER_STATE.
     """
     PurgeUser: _aio.UnaryUnaryMultiCallable[_users_pb2.PurgeUserRequest, _users_pb2.PurgeUserResponse]  # type: ignore[assignment]
@@ -94,8 +96,8 @@ class UsersServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_users_pb2.DisableUserResponse, _abc.Awaitable[_users_pb2.DisableUserResponse]]:
         """Keeps an ACTIVE user out: every login of theirs is refused from now on (LOGIN_REFUSED, as for a wrong password), and in
-        every service nothing new refers to them; what refers to them already, memberships too, stays. An access token that they
-        hold is good until it expires, at most 15 minutes: tokens that are out cannot be revoked yet.
+        every service nothing new refers to them; what refers to them already, memberships too, stays. Access tokens that they
+        hold are refused in every service within two seconds (TOKEN_INVALID), and stay refused when the user is enabled.
         NOT_FOUND USER_NOT_FOUND; FAILED_PRECONDITION USER_STATE.
         """
 
@@ -106,7 +108,8 @@ class UsersServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_users_pb2.EnableUserResponse, _abc.Awaitable[_users_pb2.EnableUserResponse]]:
         """Lets a DISABLED user in again: they are ACTIVE, with the password and the memberships that they have. A lock after failed
-        logins that has not ended yet goes on.
+        logins that has not ended yet goes on. Tokens of before stay refused (TOKEN_INVALID), and so may one that was issued within
+        5 s after the user was disabled: clocks differ. Log in again.
         NOT_FOUND USER_NOT_FOUND; FAILED_PRECONDITION USER_STATE.
         """
 
