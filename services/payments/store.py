@@ -70,13 +70,13 @@ async def get(tx: Transaction, station_id: UUID, payment_id: UUID) -> Payment:
 
 
 async def accounts_after(tx: Transaction, booking_id: UUID | None, limit: int) -> list[Account]:
-    """Accounts whose money has ever changed, by booking, after one; of any station."""
+    """Accounts of which something was ever announced, by booking, after one; of any station."""
     columns = booking_accounts.c
-    statement = select(*(columns[name] for name in _FACTS), columns.money_version).where(columns.money_version > 0)
+    statement = select(booking_accounts).where(columns.money_version > 0)
     if booking_id is not None:
         statement = statement.where(columns.booking_id > booking_id)
     rows = (await tx.execute(statement.order_by(columns.booking_id).limit(limit))).mappings()
-    return [Account(**{name: row[name] for name in _FACTS}, version=row["money_version"]) for row in rows]
+    return [_account(row) for row in rows]
 
 
 async def announce(tx: Transaction, event: Event) -> None:

@@ -6,6 +6,7 @@ from uuid import UUID
 
 import asyncpg
 import pytest
+from teppan.bookings.v1 import bookings_pb2
 from teppan.common.v1 import events_pb2
 from teppan.common.v1 import references_pb2 as pb
 from teppan.payments.v1 import payments_pb2
@@ -17,7 +18,7 @@ from dbcommon.relay import Relay
 from faults import FeedStale
 from ids import new_id
 from local.database import Server
-from tests.integration.stage import Teppan, refused
+from tests.integration.stage import Teppan, eventually, new, refused
 
 OWNED = {"identity": ("identity.Station", "identity.User"), "bookings": ("bookings.Booking",), "payments": ("payments.Account",)}
 
@@ -74,6 +75,23 @@ async def test_accounts_are_streamed_as_their_events_carry_them_once_there_was_m
     assert (account.booking_id, account.captured_minor, found[paid.booking_id].station_id) == (paid.booking_id, 70, station)
     assert (found[paid.booking_id].answer.state, found[paid.booking_id].answer.version) == (0, 1)
     assert unpaid.booking_id not in found
+
+
+async def test_a_closed_account_is_streamed_as_closed_or_who_missed_its_event_would_wait_for_ever(teppan: Teppan) -> None:
+    station = await teppan.station()
+    booking = await teppan.booking(station, await teppan.customer(station))
+    cancel = bookings_pb2.CancelBookingRequest(
+        request_id=new(), station_id=station, booking_id=booking.booking_id, cancelled_by=bookings_pb2.CANCELLED_BY_STATION
+    )
+    cancelled = (await teppan.bookings.CancelBooking(cancel, metadata=teppan.admin)).booking
+
+    async def closed() -> None:
+        found, account = things(await streamed(teppan, "payments.Account")), payments_pb2.Account()
+        assert booking.booking_id in found
+        assert found[booking.booking_id].answer.facts.Unpack(account)
+        assert (account.closed, account.booking_version) == (True, int(cancelled.etag))
+
+    await eventually(closed)
 
 
 async def test_a_stream_goes_on_after_an_id(teppan: Teppan) -> None:
