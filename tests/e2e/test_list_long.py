@@ -1,6 +1,7 @@
 """The list of ten thousand, at every page size, resumed at every boundary."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from demo import listing, load
@@ -8,6 +9,7 @@ from demo.calls import Backend, bearer
 from demo.scene import Scene
 from teppan.bookings.v1 import bookings_pb2
 
+from tests.deployed import Deployment
 from tests.traffic import own_station
 
 BOOKINGS = 10_000
@@ -15,10 +17,11 @@ AT_ONCE = 16
 
 
 @pytest.fixture(scope="module")
-async def full(backend: Backend, cast: Scene) -> tuple[Scene, list[bookings_pb2.Booking]]:
+async def full(running: Deployment, backend: Backend, stage: Scene) -> tuple[Scene, list[bookings_pb2.Booking]]:
     """A station of its own, and its bookings."""
-    scene = await own_station(backend, cast, "Long")
-    made = await load.book(backend, cast.admin, await load.wanted(backend, scene, BOOKINGS), lambda: None)
+    admin = (await asyncio.to_thread(running.describe))["token"]
+    scene = await own_station(backend, replace(stage, admin=admin), "Long")
+    made = await load.book(backend, admin, await load.wanted(backend, scene, BOOKINGS), lambda: None)
     return scene, list(made)
 
 
