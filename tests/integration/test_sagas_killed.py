@@ -1,8 +1,9 @@
 """Whoever is killed, at whatever await of whatever step: the step is taken again, and every saga ends as if nothing had happened."""
 
 import asyncio
+import gc
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -12,6 +13,16 @@ from local.database import Server
 from tests.conftest import new_database
 from tests.integration.aside import Killed
 from tests.integration.sagas import ROUND, Process, World, world_on
+
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed connection:ResourceWarning")  # who is killed closes nothing
+
+
+@pytest.fixture(autouse=True)
+def _collected() -> Iterator[None]:
+    """What the killed left behind is found here, and not in another test."""
+    yield
+    gc.collect()
+
 
 SCENARIOS = {
     "confirmed": ("create", *ROUND, "pay", *ROUND),

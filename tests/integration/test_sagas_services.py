@@ -81,6 +81,9 @@ async def test_while_a_station_is_suspended_nothing_begins_and_everything_ends(t
         await teppan.pay(station, booking.booking_id, LITTLE)
     await teppan.turn(station, "Suspend")
 
+    async def payments_has_heard() -> None:
+        assert await rows.fetchval("SELECT state <> 1 FROM payments.known_stations WHERE id = $1", UUID(station))
+
     async def nothing_begins() -> None:
         book = booking_request(station, customer, slot_start={"hours": 15})
         refusals = [
@@ -89,6 +92,7 @@ async def test_while_a_station_is_suspended_nothing_begins_and_everything_ends(t
         ]
         assert [refusal.reason for refusal in refusals] == ["REFERENCE_CLOSED"] * 2
 
+    await eventually(payments_has_heard)  # before, it would take the money
     await eventually(nothing_begins)
     await overdue(rows, expires.booking_id)
     await cancel(teppan, cancelled)
