@@ -132,7 +132,7 @@ class ServiceSchema:
         while count := int(self._ask(CONNECTED)):
             if time.monotonic() > deadline:
                 raise CannotRestore(f"{count} connections of {self.service}'s processes are open: stop all of them first")
-            time.sleep(POLL_SECONDS)
+            time.sleep(POLL_SECONDS)  # asked again: PostgreSQL tells nobody when a session ends
 
     def _revision(self, file: Path) -> str:
         """Of the schema that a file has."""
