@@ -6,6 +6,9 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
 RUN := .venv/bin/python
 PG ?= 18
+JOBS ?= 2
+# Each process has a Postgres of its own, and a file's tests run in one: they wait more than they work.
+TOGETHER = --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 PORTS ?=
 S ?=
 ID ?=
@@ -36,14 +39,14 @@ help: ## list the commands
 demo: .venv/ready ## show it all: a fresh stack, 10,000 bookings, one followed aloud, a stream resumed (PG=16 too)
 	@$(RUN) -m demo
 
-test: .venv/ready lint ## lint, then every test but the long ones (PG=16: on PostgreSQL 16)
-	@$(RUN) -m pytest --ignore=tests/compose -m 'not long'
+test: .venv/ready lint ## lint, then every test but the long ones (PG=16: on PostgreSQL 16; JOBS=4: in four processes)
+	@$(RUN) -m pytest $(TOGETHER) --ignore=tests/compose -m 'not long'
 
 test-unit: .venv/ready ## the tests that need nothing, in seconds
 	@$(RUN) -m pytest -m 'not long' tests/test_tidy.py tests/unit
 
 test-long: .venv/ready lint ## every test, with all of every matrix
-	@$(RUN) -m pytest --ignore=tests/compose
+	@$(RUN) -m pytest $(TOGETHER) --ignore=tests/compose
 
 lint: .venv/ready proto-check ## ruff, mypy --strict, buf, hadolint
 	@$(RUN) -m ruff check --quiet .

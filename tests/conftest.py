@@ -2,7 +2,8 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from uuid import uuid4
 
 import pytest
@@ -12,6 +13,7 @@ from local.postgres import throwaway
 
 pytest_plugins = ("tests.deployed",)
 
+TOLD = "told"
 TEMPLATE = f"teppan_template_{os.getpid()}"
 
 
@@ -56,3 +58,19 @@ async def database(server: Server, template: str) -> AsyncIterator[str]:
 def new_database() -> str:
     """A name that nobody has."""
     return f"teppan_test_{uuid4().hex}"
+
+
+@pytest.fixture
+def tell(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Says a figure, passed or not: those of all tests stand at the end of the run."""
+    return partial(record_property, TOLD)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What was told, by whichever process ran the test."""
+    reports = [report for found in terminalreporter.stats.values() for report in found if isinstance(report, pytest.TestReport)]
+    told = [str(value) for report in reports if report.when == "call" for name, value in report.user_properties if name == TOLD]
+    if told:
+        terminalreporter.section("figures")
+        for line in told:
+            terminalreporter.line(line)

@@ -7,7 +7,6 @@ import asyncio
 import os
 import shutil
 import signal
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -120,17 +119,6 @@ async def eventually(condition: Callable[[], object]) -> None:
 
 
 # Fixtures ------------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def tell(capfd: pytest.CaptureFixture[str]) -> Callable[[str], None]:
-    """Says a figure among the results, passed or not."""
-
-    def say(line: str) -> None:
-        with capfd.disabled():
-            sys.stdout.write(f"\n{line}\n")
-
-    return say
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,8 @@ ROOT = Path(__file__).resolve().parents[2]
 ROLES_SQL = ROOT / "deploy" / "postgres" / "roles.sql"
 SERVICES = ("identity", "bookings", "payments")
 KINDS = ("owner", "app", "platform")
+ROLES_LOCK = 7_350_115_204
+"""Any number that nobody else locks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,14 +46,16 @@ class Server:
         return {kind: self.url(database, f"{service}_{kind}") for kind in KINDS}
 
     async def prepare(self, database: str) -> None:
-        """Makes the database, unless it is there, and in it roles and schemas. Can be repeated."""
+        """Makes the database, unless it is there, and in it roles and schemas. Can be repeated, and be done by two at once."""
         await self.create(database)
         connection = await asyncpg.connect(self.url(database))
         try:
-            await connection.execute(ROLES_SQL.read_text())
-            if make_url(self.admin_url).password:
-                for role in (f"{service}_{kind}" for service in SERVICES for kind in KINDS):
-                    await connection.execute(f"ALTER ROLE {role} PASSWORD '{self.password(role)}'")
+            async with _Admin(self) as admin, admin.transaction():  # roles are the whole server's; a lock is one database's
+                await admin.execute("SELECT pg_advisory_xact_lock($1)", ROLES_LOCK)
+                await connection.execute(ROLES_SQL.read_text())
+                if make_url(self.admin_url).password:
+                    for role in (f"{service}_{kind}" for service in SERVICES for kind in KINDS):
+                        await connection.execute(f"ALTER ROLE {role} PASSWORD '{self.password(role)}'")
         finally:
             await connection.close()
 

@@ -1,6 +1,7 @@
 """The three services in this process, on real sockets and a real Postgres, and what a test needs to call them."""
 
 import importlib
+import os
 import random
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -35,8 +36,9 @@ __all__ = [
 ]  # fmt: skip
 
 TOKEN_LIFETIME = timedelta(minutes=15)
-PORTS = range(10_000, 30_000)
-"""Below those that the kernel hands out: nobody gets one of ours between being chosen and being used."""
+PROCESSES = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+PORTS = range(10_000, 30_000)[int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) :: PROCESSES]
+"""Below those that the kernel hands out, and each test process has its own: nobody gets one between its being chosen and used."""
 Metadata = tuple[tuple[str, str], ...]
 
 
