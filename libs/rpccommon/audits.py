@@ -1,14 +1,11 @@
-"""What a service answers to who audits its references, and the gauge of those that dangle; `dbcommon.audit` has both."""
+"""What a service answers to who audits its references; `dbcommon.audit` does it."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
 from google.protobuf.timestamp_pb2 import Timestamp
-from prometheus_client import CollectorRegistry
-from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.registry import Collector
 from teppan.common.v1 import audits_pb2 as pb
 from teppan.common.v1 import audits_pb2_grpc
 
@@ -16,7 +13,6 @@ from auditing import Dangling, End, Progress, Repaired, Step, Undecided
 from rpccommon.present import caller
 
 HEARTBEAT_SECONDS = 2.0
-COUNT_SECONDS = 5.0
 
 
 class Audit(Protocol):
@@ -56,34 +52,6 @@ class AuditsServicer(audits_pb2_grpc.AuditsServiceServicer):
                 coming.cancel()
                 await asyncio.wait({coming})
             await steps.aclose()
-
-
-class DanglingReferences(Collector):
-    """Rows that refer to what is not there, by column: what the last audits found and nobody has mended."""
-
-    def __init__(
-        self, registry: CollectorRegistry, columns: Sequence[str], read: Callable[[], Awaitable[Mapping[str, int]]]
-    ) -> None:
-        """Of each of the columns there is a figure, also where it is none."""
-        self._columns = columns
-        self._read = read
-        self._rows: Mapping[str, int] | None = None
-        registry.register(self)
-
-    async def watch(self) -> None:
-        """Looks now and then, endlessly: at what the database has, and so alike in every process."""
-        while True:
-            self._rows = await self._read()
-            await asyncio.sleep(COUNT_SECONDS)
-
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        """What a scrape gets; before the first look there is no figure."""
-        if self._rows is None:
-            return
-        gauge = GaugeMetricFamily("dangling_references", "Rows that refer to a thing that is not there", labels=["column"])
-        for column in sorted({*self._columns, *self._rows}):
-            gauge.add_metric([column], self._rows.get(column, 0))
-        yield gauge
 
 
 async def _next(steps: AsyncGenerator[Step, None]) -> Step | None:

@@ -7,16 +7,13 @@ from dbcommon.inbox import Inbox
 from dbcommon.references import Consequences
 from dbcommon.relay import Relay
 from ids import new_id
-from rpccommon.audits import DanglingReferences
 from rpccommon.feed import Consumer
 from rpccommon.feed.gauges import RelayGauge, show_followed
-from rpccommon.feed_metrics import FeedMetrics
-from rpccommon.parked import ParkedEvents
+from rpccommon.feed.metrics import FeedMetrics
+from rpccommon.gauges import Counted, dangling_references, parked_events, tombstones, unfinished_sagas
 from rpccommon.references import registration
 from rpccommon.registry import registry
-from rpccommon.sagas import UnfinishedSagas
 from rpccommon.server import run_workers
-from rpccommon.tombstones import Tombstones
 from service.wanted import Serving, Worker, parked_of, sagas_of
 
 
@@ -44,20 +41,21 @@ def workers(wanted: Serving) -> list[Worker]:
         RelayGauge(wanted.registry, parts.feed.complete_until).watch,
     ]
     if wanted.sagas:
-        everywhere.append(UnfinishedSagas(wanted.registry, sagas_of(wanted).counts).watch)
+        everywhere.append(Counted(wanted.registry, sagas_of(wanted).counts, unfinished_sagas).watch)
     if wanted.following:
         show_followed(wanted.registry, [each.peer.name for each in wanted.following], parts.freshness.complete_until)
         parked = parked_of(wanted)
         consumers += [parked.run, Consequences(parts.platform, wanted.known, wanted.columns).run]
         followed = [(each.peer.name, type) for each in wanted.following for type in each.handlers]
-        everywhere += [parts.freshness.watch, ParkedEvents(wanted.registry, followed, parked.counts).watch]
+        everywhere += [parts.freshness.watch, Counted(wanted.registry, parked.counts, parked_events(followed)).watch]
 
     if wanted.known:
         consumers.append(wanted.auditor.watch)
-        everywhere.append(DanglingReferences(wanted.registry, wanted.auditor.columns, wanted.auditor.findings.rows).watch)
+        auditor = wanted.auditor
+        everywhere.append(Counted(wanted.registry, auditor.findings.rows, dangling_references(auditor.columns)).watch)
     if wanted.purges is not None:
         consumers.append(wanted.purges.run)
-        everywhere.append(Tombstones(wanted.registry, wanted.purges.purges.tombstones).watch)
+        everywhere.append(Counted(wanted.registry, wanted.purges.purges.tombstones, tombstones).watch)
 
     async def elected() -> None:
         await lead(parts.settings.platform_url, f"workers of {service}", lambda: run_workers(relay, *consumers, *wanted.elected))

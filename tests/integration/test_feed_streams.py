@@ -21,7 +21,7 @@ from ids import new_id
 from local.database import Server
 from rpccommon.feed import CURSOR, Batch, Consumer, EventsServicer
 from rpccommon.feed.gauges import RelayGauge, show_followed
-from rpccommon.feed_metrics import FeedMetrics
+from rpccommon.feed.metrics import FeedMetrics
 from rpccommon.resync import Page
 from tests.integration.asked import eventually
 from tests.integration.feeding import TYPE, Owner, owner_on

@@ -56,7 +56,7 @@ class Held:
 
 @pytest.fixture
 async def held(server: Server, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Held]:
-    monkeypatch.setattr("rpccommon.tombstones.COUNT_SECONDS", 0.05)
+    monkeypatch.setattr("rpccommon.gauges.COUNT_SECONDS", 0.05)
     payments, identity = Slow(server.url(database)), []
 
     def altered(built: Serving) -> Serving:

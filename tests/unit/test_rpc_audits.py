@@ -1,21 +1,19 @@
 """How an audit is streamed, what is asked for it, and the gauge of what it found."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 import pytest
-from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import generate_latest
 from teppan.common.v1 import audits_pb2 as pb
 from teppan.common.v1 import options_pb2
 
 from auditing import Dangling, End, Progress, Repaired, Step, Undecided
 from referring import Rule
 from rpccommon import audits
-from rpccommon.audits import AuditsServicer, DanglingReferences
+from rpccommon.audits import AuditsServicer
 
 THING, SINCE = UUID(int=7), datetime(2030, 1, 1, tzinfo=UTC)
 
@@ -88,23 +86,3 @@ async def test_who_hangs_up_ends_the_audit_between_steps_and_within_one(messages
         await anext(said)
     await said.aclose()
     assert audit.ended
-
-
-async def test_a_scrape_sees_every_column_also_where_nothing_dangles() -> None:
-    registry, looked = CollectorRegistry(), asyncio.Event()
-
-    async def read() -> Mapping[str, int]:
-        if looked.is_set():
-            await asyncio.Event().wait()
-        looked.set()
-        return {"slots.station_id": 3}
-
-    gauge = DanglingReferences(registry, ["slots.station_id", "customers.user_id"], read)
-    assert "dangling" not in generate_latest(registry).decode(), "before the first look there is no figure, and not a good one"
-    watching = asyncio.create_task(gauge.watch())
-    await looked.wait()
-    await asyncio.sleep(0)
-    watching.cancel()
-    await asyncio.wait({watching})
-    assert registry.get_sample_value("dangling_references", {"column": "slots.station_id"}) == 3.0
-    assert registry.get_sample_value("dangling_references", {"column": "customers.user_id"}) == 0.0

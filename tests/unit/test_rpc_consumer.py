@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from faults import CursorDiverged, EpochLeft, PeerUnavailable
 from rpccommon.feed import CURSOR, Batch, Consumer, EventsServicer
-from rpccommon.feed_metrics import FeedMetrics
+from rpccommon.feed.metrics import FeedMetrics
 from rpccommon.resync import Page
 from tests.unit.rpc_feed import EPOCH, START, TOKENS, Feed
 from tests.unit.rpc_stage import Stage, stage

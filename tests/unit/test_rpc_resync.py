@@ -13,7 +13,7 @@ from teppan.common.v1 import references_pb2, references_pb2_grpc
 
 from faults import CursorDiverged, CursorExpired, Fault
 from rpccommon.feed import Batch, Consumer, EventsServicer
-from rpccommon.feed_metrics import FeedMetrics
+from rpccommon.feed.metrics import FeedMetrics
 from rpccommon.resync import Page
 from tests.unit.rpc_feed import EPOCH, TOKENS, Feed
 from tests.unit.rpc_stage import STATION, Stage, stage

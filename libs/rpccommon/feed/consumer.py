@@ -14,8 +14,8 @@ from teppan.common.v1 import events_pb2, events_pb2_grpc
 
 from faults import CursorDiverged, CursorExpired, EpochLeft, PeerUnavailable, Remembered
 from rpccommon.client import Peer, prompt
+from rpccommon.feed.metrics import FeedMetrics
 from rpccommon.feed.source import Place
-from rpccommon.feed_metrics import FeedMetrics
 from rpccommon.resync import Page, referents
 
 SILENCE_SECONDS = 10.0

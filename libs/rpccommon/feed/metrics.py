@@ -1,4 +1,4 @@
-"""The metrics of those who follow feeds; what lies aside of them is counted in `parked`."""
+"""The metrics of those who follow feeds; what lies aside of them is among `rpccommon.gauges`."""
 
 from collections.abc import Mapping, Sequence
 
