@@ -75,7 +75,7 @@ lock: .venv/ready ## resolve requirements/*.in into hashed locks
 	@for name in runtime dev; do $(RUN) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --custom-compile-command 'make lock' requirements/$$name.in -o requirements/$$name.lock || exit; done
 
-bench-references: .venv/ready ## what references cost a create, beside the limits: three minutes (PG=16 too)
+bench-references: .venv/ready ## what references cost a create, beside the limits: ten minutes (PG=16 too)
 	@$(RUN) -m tests.bench.references
 
 up: .venv/ready ## start the stack in the background and say how to call it (PORTS='bookings=6052')

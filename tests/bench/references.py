@@ -51,7 +51,8 @@ class Amounts:
     """A client and round."""
 
 
-FULL = Amounts(bookings={"--time": 1})
+FULL = Amounts(bookings={"--time": 5})
+"""Connections live as long as a turn, and have plans and functions to make first; those of a service live for hours."""
 
 
 async def measure(server: Server, template: str, version: str, folder: Path, amounts: Amounts, done: Callable[[], None]) -> Any:
