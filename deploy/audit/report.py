@@ -71,7 +71,7 @@ class Report:
             return
         if self._progress is None:
             if progress.complete:
-                self._say(f"{column}: about {progress.rows_about:,} rows, {progress.things_asked:,} things asked about")
+                self._say(f"{column}: {_scanned(progress)}")
             return
         if column not in self._bars:
             self._bars[column] = self._progress.add_task(column, total=progress.rows_about, asked=0)
@@ -101,3 +101,10 @@ _TOTALS = ("things_asked", "columns", "rows_repaired")
 def _undecided(service: str, step: pb.UndecidedReferences) -> str:
     what = f"{len(step.ids):,} things, {step.ids[0]} among them" if step.ids else "the rest of the column"
     return f"{service}.{step.column}: {what}: {step.why}"
+
+
+def _scanned(progress: pb.AuditProgress) -> str:
+    """The rows are the planner's guess, which for a table that was never analysed is no figure to show."""
+    if not progress.things_asked:
+        return "no row refers to anything"
+    return f"{progress.things_asked:,} things asked about, in some {progress.rows_about:,} rows"

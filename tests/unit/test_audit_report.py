@@ -40,6 +40,16 @@ def test_where_nothing_dangles_the_totals_are_said() -> None:
     assert (code, text) == (CLEAN, "5 columns, 1,234 things asked about, 0 not there, 0 rows repaired.\n")
 
 
+def test_where_nobody_looks_each_column_has_a_line_once_it_is_through() -> None:
+    def progress(asked: int, *, complete: bool) -> pb.AuditReferencesResponse:
+        return step(progress=pb.AuditProgress(column="slots.station_id", rows_about=1_070, things_asked=asked, complete=complete))
+
+    seen = shown(progress(3, complete=False), progress(5, complete=True), END)[1].splitlines()
+    assert seen[0] == "bookings.slots.station_id: 5 things asked about, in some 1,070 rows"
+    assert len(seen) == 2
+    assert shown(progress(0, complete=True))[1].splitlines()[0] == "bookings.slots.station_id: no row refers to anything"
+
+
 def test_what_dangles_is_shown_with_what_a_repair_does() -> None:
     code, text = shown(dangling(), END)
     assert code == DANGLING
