@@ -100,6 +100,7 @@ async def prompt(messages: AsyncGenerator[Any, None], peer: str, seconds: float)
 
 def _options() -> Sequence[tuple[str, Any]]:
     return (
+        ("grpc.use_local_subchannel_pool", 1),  # two channels that share a connection and watch its health crash the process (1.76)
         ("grpc.enable_http_proxy", 0),  # a proxy of the environment is for the world outside
         ("grpc.service_config", json.dumps(SERVICE_CONFIG)),  # no retries, but of what no server has seen
         ("grpc.dns_min_time_between_resolutions_ms", 1_000),  # else half a minute: a replica may come back with another address

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
+import grpc
 import pytest
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -230,3 +231,26 @@ async def test_of_two_replicas_the_one_that_drains_is_left_and_no_call_fails() -
     await all_serve()
     await way.close()
     await second.stop()
+
+
+async def test_two_channels_share_no_connection_or_both_would_start_to_watch_its_health_at_once_and_crash() -> None:
+    """In grpcio 1.76 the second may use a watch that the first has made and not started: a NULL pointer."""
+    seen: set[str] = set()
+
+    class Noted(health_pb2_grpc.HealthServicer):
+        async def Check(self, request: Message, context: Any) -> health_pb2.HealthCheckResponse:
+            seen.add(context.peer())
+            return health_pb2.HealthCheckResponse(status=SERVING)
+
+    noting = grpc.aio.server()
+    health_pb2_grpc.add_HealthServicer_to_server(Noted(), noting)
+    port = noting.add_insecure_port("127.0.0.1:0")
+    await noting.start()
+    peers = [peer(port) for _ in range(2)]
+    for each in peers:
+        stub: Any = health_pb2_grpc.HealthStub(each.channel)
+        await stub.Check(health_pb2.HealthCheckRequest(), wait_for_ready=True, timeout=10)
+    for each in peers:
+        await each.close()
+    await noting.stop(None)
+    assert len(seen) == len(peers)

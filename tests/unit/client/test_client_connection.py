@@ -91,6 +91,10 @@ def test_one_address_is_resolved_by_grpc_and_not_asked_for_its_health() -> None:
     assert connection_to(["bookings:50052"], tls=Tls(), plaintext=False).target == found.target
 
 
+def test_channels_share_no_connection_or_two_that_watch_its_health_could_crash_the_process() -> None:
+    assert option(connection_to(["127.0.0.1:1", "127.0.0.2:2"], tls=None, plaintext=False), "grpc.use_local_subchannel_pool") == 1
+
+
 def test_replicas_take_turns_and_are_asked_for_their_health() -> None:
     found = connection_to(["127.0.0.1:1", "127.0.0.2:2"], tls=None, plaintext=False)
     assert found.target == "ipv4:127.0.0.1:1,127.0.0.2:2"

@@ -21,6 +21,7 @@ nothing of RetryInfo (it sent again after 0.1 s what was to wait for 1 s), and w
 DEADLINE_EXCEEDED instead of what the service had answered (both measured with grpcio 1.76).
 """
 OPTIONS = (
+    ("grpc.use_local_subchannel_pool", 1),  # two channels that share a connection and watch its health crash the process (1.76)
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1_000),
     ("grpc.min_reconnect_backoff_ms", 5_000),  # no backoff, whatever its name: how long one attempt to connect may take
