@@ -127,6 +127,16 @@ class Database:
             await tx.execute(text("SELECT 1"))
 
 
+async def durably(tx: Transaction) -> None:
+    """Lets the commit wait for the disk, and for a synchronous standby where there is one, whatever the server's default."""
+    await tx.execute(
+        text(
+            "SELECT set_config('synchronous_commit', 'on', true)"
+            " WHERE current_setting('synchronous_commit') NOT IN ('on', 'remote_apply')"
+        )
+    )
+
+
 def _refuse_open_transactions(dbapi: Any, record: Any) -> None:
     """Closes a connection that comes back broken, or inside a transaction: the next user would see another tenant's rows."""
     if dbapi is not None and (dbapi.driver_connection.is_closed() or dbapi.driver_connection.is_in_transaction()):

@@ -44,6 +44,7 @@ def table(metadata: MetaData) -> Table:
         Column("complete_until", DateTime(timezone=True), nullable=False, server_default=text("'-infinity'")),
         Column("ready_incarnation", Text),
         Column("resynchronisation", Uuid),
+        Column("resynchronising_epoch", Uuid),
     )
 
 

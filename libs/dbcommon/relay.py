@@ -18,7 +18,7 @@ import structlog
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from dbcommon.database import Database
+from dbcommon.database import Database, durably
 from faults import LockTimeout
 
 BATCH = 500
@@ -75,6 +75,7 @@ class Relay:
 
     async def _step(self) -> int:
         async with self._platform.transaction() as tx:
+            await durably(tx)  # who has heard of an event may not have its position given to another one after a crash
             # The clock is read before the snapshot: what was committed before it is in the snapshot.
             epoch, clock = await self._epoch(tx)
             here = self._round if self._round and self._round.epoch == epoch else Round(epoch, 0, SEQ_MAX)

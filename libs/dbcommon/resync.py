@@ -90,14 +90,17 @@ class Resync:
         return unknown
 
     async def _begin(self, old: str | None, epoch: UUID) -> UUID:
-        """Leaves the cursor, and its epoch for another one; gives what each further transaction has to find."""
+        """Leaves the cursor, and its epoch for another one; gives what each further transaction has to find.
+
+        The epoch of a resynchronisation that broke off is left like one that was followed: what it replaced is there.
+        """
         select = (
-            f"SELECT epoch, {left.is_left(self._service, ':epoch')} AS was_left FROM {self._service}.feed_state"
+            f"SELECT coalesce(epoch, resynchronising_epoch) AS epoch, {left.is_left(self._service, ':epoch')} AS was_left FROM {self._service}.feed_state"
             " WHERE owner = :owner AND cursor IS NOT DISTINCT FROM :old FOR NO KEY UPDATE"
         )
         leave = (
-            f"UPDATE {self._service}.feed_state SET cursor = NULL, epoch = NULL, position = NULL, resynchronisation = gen_random_uuid()"
-            " WHERE owner = :owner RETURNING resynchronisation"
+            f"UPDATE {self._service}.feed_state SET cursor = NULL, epoch = NULL, position = NULL,"
+            " resynchronisation = gen_random_uuid(), resynchronising_epoch = :epoch WHERE owner = :owner RETURNING resynchronisation"
         )
         async with self._platform.transaction() as tx:
             present = (await tx.execute(text(select), {"owner": self._owner, "old": old, "epoch": epoch})).first()
@@ -107,7 +110,7 @@ class Resync:
                 raise EpochLeft(f"{self._owner} would have its state taken over in an epoch that was left", feed=self._owner)
             if present.epoch is not None and present.epoch != epoch:
                 await left.leave(tx, self._service, self._owner, present.epoch)
-            token: UUID = (await tx.execute(text(leave), {"owner": self._owner})).scalar_one()
+            token: UUID = (await tx.execute(text(leave), {"owner": self._owner, "epoch": epoch})).scalar_one()
         return token
 
     async def _hold(self, tx: AsyncConnection, token: UUID) -> None:
@@ -159,8 +162,8 @@ class Resync:
         What lay aside in other epochs is void, and goes to the journal.
         """
         move = (
-            f"UPDATE {self._service}.feed_state SET cursor = :cursor, epoch = :epoch, position = :position, resynchronisation = NULL"
-            " WHERE owner = :owner"
+            f"UPDATE {self._service}.feed_state SET cursor = :cursor, epoch = :epoch, position = :position,"
+            " resynchronisation = NULL, resynchronising_epoch = NULL WHERE owner = :owner"
         )
         epoch, position = first.head
         async with self._platform.transaction() as tx:

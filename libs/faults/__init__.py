@@ -5,7 +5,7 @@ the protos), and what of the request it is about. `rpccommon.status` turns it in
 """
 
 from faults.callers import TokenExpired, TokenInvalid, TokenMissing
-from faults.feeds import CursorDiverged, CursorExpired, CursorInvalid, EpochLeft, FeedStale
+from faults.feeds import NOT_FROM_HERE, CursorDiverged, CursorExpired, CursorInvalid, EpochLeft, FeedStale
 from faults.kinds import (
     Aborted,
     AlreadyExists,
@@ -26,6 +26,7 @@ from faults.requests import EtagStale, LockTimeout, PageTokenInvalid, RequestIdR
 from faults.servers import DatabaseUnavailable, Overloaded, PeerUnavailable, ReaderTooSlow, ServerStopping
 
 __all__ = [
+    "NOT_FROM_HERE",
     "Aborted",
     "AlreadyExists",
     "Code",

@@ -34,3 +34,7 @@ class FeedStale(Unavailable):
 
 class EpochLeft(FeedStale):
     """What was heard is of an epoch that was left before: of a deposed primary, which must be fenced."""
+
+
+NOT_FROM_HERE = frozenset({CursorDiverged.reason, CursorExpired.reason, CursorInvalid.reason})
+"""Why an owner's feed does not go on from a cursor: who follows it begins anew. Invalid are all cursors once its key is another."""

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 import structlog
 from teppan.common.v1 import events_pb2, references_pb2
 
-from faults import CursorDiverged, CursorExpired, Fault, FeedStale
+from faults import NOT_FROM_HERE, Fault, FeedStale
 
 OWNER = "identity"
 TYPE = "identity.User"
@@ -81,7 +81,7 @@ class Revocations:
             try:
                 await self._follow()
             except Fault as fault:
-                if fault.reason in {CursorDiverged.reason, CursorExpired.reason}:
+                if fault.reason in NOT_FROM_HERE:
                     self._cursor = ""  # begin as at the start; what was revoked stays so until it has aged
                 log.warning("the feed of revocations broke off", peer=OWNER, reason=fault.reason, why=fault.message)
             await asyncio.sleep(random.uniform(0, self._pause))  # noqa: S311  # spreads reconnections, guards nothing

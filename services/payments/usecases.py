@@ -9,7 +9,7 @@ from callers import Caller
 from dbcommon.database import Database, Transaction
 from dbcommon.feed import Event, Feed
 from dbcommon.keyset import Row, pages
-from dbcommon.references import ABSENT, Found, Listed, References, ReferentPage, Wanted, referents
+from dbcommon.references import Found, Listed, References, ReferentPage, Wanted, referents
 from dbcommon.requests import Requests
 from faults import InvalidArgument
 from pages import Page
@@ -113,8 +113,8 @@ class Referents:
     encode: Callable[[Account], bytes]
 
     async def check(self, type: str, items: Sequence[tuple[UUID | None, UUID]]) -> tuple[UUID, Sequence[Found]]:
-        """The epoch, and that there is no such thing, for each item."""
-        return (await self.feed.head()).epoch, [ABSENT] * len(items)
+        """Raises InvalidArgument, whatever the type: NOT_FOUND would be a reason to delete what refers to it."""
+        raise InvalidArgument({"type": "nothing of payments is referred to"})
 
     async def register(self, columns: Sequence[Column]) -> tuple[UUID, int]:
         """Raises InvalidArgument, whatever the columns."""

@@ -77,6 +77,17 @@ async def test_where_the_writer_that_began_first_commits_last_only_positions_kee
     assert right is holds
 
 
+async def test_positions_are_durable_before_anybody_reads_them_whatever_the_default_is(own: Owner) -> None:
+    """Else a crash loses the last of them within an epoch, and who has read them passes over what gets the same positions."""
+    await own.admin.execute("""CREATE TABLE public.seen (setting text);
+        CREATE FUNCTION public.see() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+          BEGIN INSERT INTO public.seen VALUES (current_setting('synchronous_commit')); RETURN NULL; END $$;
+        CREATE TRIGGER see AFTER INSERT ON bookings.events FOR EACH STATEMENT EXECUTE FUNCTION public.see()""")
+    assert await own.admin.fetchval("SHOW synchronous_commit") == "off"
+    await own.published(X)
+    assert {row["setting"] for row in await own.admin.fetch("SELECT setting FROM public.seen")} == {"on"}
+
+
 async def orderly(own: Owner, count: int) -> None:
     """So many events were published, with dense positions, once each, and in the order of each entity."""
     events = await own.everything()

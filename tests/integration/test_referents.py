@@ -127,6 +127,15 @@ async def test_things_of_others_are_not_streamed_as_none_but_refused(teppan: Tep
         assert (answer.code, answer.reason, set(answer.fields)) == ("INVALID_ARGUMENT", "FIELDS_INVALID", {"type"})
 
 
+@pytest.mark.parametrize("service", OWNED)
+async def test_things_of_others_are_not_said_to_be_absent_but_refused(teppan: Teppan, service: str) -> None:
+    """An answer NOT_FOUND is a reason to delete what refers to it; nothing refers to accounts."""
+    for type in ("identity.Nothing", "payments.Account", "payments.Nothing"):
+        request = pb.CheckReferencesRequest(type=type, items=[pb.ReferenceItem(id=new())])
+        answer = await refused(teppan.references(service).CheckReferences(request, metadata=teppan.service("bookings")))
+        assert (answer.code, answer.reason, set(answer.fields)) == ("INVALID_ARGUMENT", "FIELDS_INVALID", {"type"})
+
+
 # The pages, without a service around them -----------------------------------------------------------------------------
 
 

@@ -106,6 +106,27 @@ async def test_the_epoch_is_left_for_another_one_alone(referrer: Referrer, head:
     assert [row.epoch for row in await referrer.rows("SELECT epoch FROM bookings.left_epochs")] == left
 
 
+async def broken(*pages: Page) -> AsyncIterator[Page]:
+    """What identity streams, until it breaks off."""
+    for page in pages:
+        yield page
+    raise ConnectionError
+
+
+@pytest.mark.parametrize("broke_in", [NEXT, EPOCH])
+async def test_the_epoch_of_one_that_broke_off_is_left_too(referrer: Referrer, broke_in: UUID) -> None:
+    """It replaced rows. Whoever is deposed in it may say of all others that their cursors diverged, and would be believed."""
+    station, third = await referrer.station(), uuid4()
+    with pytest.raises(ConnectionError):
+        await (await follower(referrer)).resynchronise(broken(Page([has(station, 1, OPEN)], head=(broke_in, 40))))
+    closed = Page([has(station, 1, CLOSED, epoch=third)], head=(third, 50))
+    await (await follower(referrer)).resynchronise(told(closed))
+    with pytest.raises(EpochLeft):
+        await (await follower(referrer)).resynchronise(told(Page([has(station, 1, OPEN)], head=(broke_in, 41))))
+    assert (await referrer.row(station) or ())[0] == Known.CLOSED
+    await (await follower(referrer)).resynchronise(told(closed))
+
+
 async def test_in_between_nothing_is_applied_stored_or_acknowledged_and_writes_go_on(referrer: Referrer) -> None:
     closed, is_open = await referrer.station(), await referrer.station()
     stale = await follower(referrer)

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from teppan.bookings.v1 import bookings_pb2
 from teppan.common.v1 import references_pb2, references_pb2_grpc
 
-from faults import CursorDiverged, CursorExpired, Fault
+from faults import CursorDiverged, CursorExpired, Fault, PermissionDenied
 from rpccommon.feed import Batch, Consumer, EventsServicer
 from rpccommon.feed.metrics import FeedMetrics
 from rpccommon.resync import Page
@@ -128,22 +128,29 @@ async def test_what_there_is_comes_as_the_events_that_would_have_led_to_it(on: S
     assert ids == [event.event_id for page in second.pages[0] for event in page.events]
 
 
-@pytest.mark.parametrize("kind", [CursorDiverged, CursorExpired])
-async def test_whose_cursor_is_refused_takes_over_everything(on: Stage, feed: Feed, kind: type[Fault]) -> None:
+GOOD = TOKENS.sign("cursor", {"epoch": str(UUID(int=77)), "position": 99}, None)
+
+
+@pytest.mark.parametrize(
+    ("cursor", "fault"),
+    [(GOOD, CursorDiverged("resynchronise")), (GOOD, CursorExpired("resynchronise")), ("signed with a key of before", None)],
+)
+async def test_whose_cursor_is_refused_takes_over_everything(on: Stage, feed: Feed, cursor: str, fault: Fault | None) -> None:
     class Refused(Inbox):
         async def resynchronise(self, pages: AsyncIterator[Page]) -> dict[str, int]:
             feed.fault = None
             return await super().resynchronise(pages)
 
-    inbox = Refused(TOKENS.sign("cursor", {"epoch": str(UUID(int=77)), "position": 99}, None))
-    feed.fault = kind("resynchronise")
+    inbox = Refused(cursor)
+    feed.fault = fault
     await followed(on, inbox)
     assert [len(pages) for pages in inbox.pages] == [4]
     assert inbox.applied == [4, 5]
 
 
 async def test_any_other_refusal_takes_over_nothing(on: Stage, feed: Feed) -> None:
-    inbox = Inbox("no cursor of ours")
+    inbox = Inbox(GOOD)
+    feed.fault = PermissionDenied("not yours")
     task = asyncio.create_task(Consumer(on.peer, TYPES, inbox, FeedMetrics(CollectorRegistry(), ["test"])).run())
     await asyncio.wait({task}, timeout=0.5)
     task.cancel()

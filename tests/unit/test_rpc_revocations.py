@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import pytest
 from teppan.common.v1 import references_pb2
 
-from faults import CursorDiverged, CursorExpired, Fault, FeedStale, PeerUnavailable, TokenInvalid
+from faults import CursorDiverged, CursorExpired, CursorInvalid, Fault, FeedStale, PeerUnavailable, TokenInvalid
 from identity.domain.logins import TOKEN_LIFETIME
 from rpccommon.auth import ServiceToken, Verifier
 from rpccommon.revocations import ACCESS_TOKEN_SECONDS, CLOCK_SKEW_SECONDS, REMEMBERED, STALE_SECONDS
@@ -159,7 +159,9 @@ async def test_a_break_in_the_middle_of_the_beginning_skips_nothing(clock: Clock
         assert identity.asked[1:] == ["4"]
 
 
-@pytest.mark.parametrize("fault", [CursorDiverged("restored"), CursorExpired("dropped")])
+@pytest.mark.parametrize(
+    "fault", [CursorDiverged("restored"), CursorExpired("dropped"), CursorInvalid({"after_cursor": "signed with another key"})]
+)
 async def test_a_feed_that_does_not_go_on_is_begun_anew_and_takes_nothing_back(on: Process, fault: Fault) -> None:
     on.identity.tell(BO, CLOSED, at(0))
     on.identity.tell(ANN, CLOSED, at(0))

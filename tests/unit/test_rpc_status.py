@@ -117,6 +117,7 @@ def test_a_peer_that_fails_is_unavailable_whatever_it_says(code: str) -> None:
     fault = fault_of(error_of(status, grpc.StatusCode[code]), peer="bookings")
     assert isinstance(fault, PeerUnavailable)
     assert fault.metadata == {"peer": "bookings"}
+    assert fault.message == f"bookings answers {code}: {Refused.reason}", "who reads it is not to look for a broken network"
 
 
 @pytest.mark.parametrize("code", list(grpc.StatusCode))

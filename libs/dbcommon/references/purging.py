@@ -19,9 +19,9 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from dbcommon.database import Database
+from dbcommon.database import Database, durably
 from dbcommon.references.epochs import present_epoch
-from dbcommon.references.registering import Expected, Registry, durably
+from dbcommon.references.registering import Expected, Registry
 
 UNFINISHED_MAX = 100
 

@@ -8,7 +8,7 @@ from sqlalchemy import BigInteger, Boolean, Column, DateTime, MetaData, SmallInt
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 import referring
-from dbcommon.database import Database
+from dbcommon.database import Database, durably
 from dbcommon.feed import Feed
 from dbcommon.schema import Access
 from faults import InvalidArgument, PurgeUnfinished
@@ -56,16 +56,6 @@ def tables(metadata: MetaData) -> None:
 def ddl(service: str) -> list[str]:
     """The row of `registry`."""
     return [f"INSERT INTO {service}.registry DEFAULT VALUES"]
-
-
-async def durably(tx: AsyncConnection) -> None:
-    """Lets the commit wait for the disk, and for a synchronous standby where there is one, whatever the server's default."""
-    await tx.execute(
-        text(
-            "SELECT set_config('synchronous_commit', 'on', true)"
-            " WHERE current_setting('synchronous_commit') NOT IN ('on', 'remote_apply')"
-        )
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from uuid import UUID
 import structlog
 from teppan.common.v1 import events_pb2, events_pb2_grpc
 
-from faults import CursorDiverged, CursorExpired, EpochLeft, PeerUnavailable, Remembered
+from faults import NOT_FROM_HERE, EpochLeft, PeerUnavailable, Remembered
 from rpccommon.client import Peer, prompt
 from rpccommon.feed.metrics import FeedMetrics
 from rpccommon.feed.source import Place
@@ -99,7 +99,7 @@ class Consumer:
         try:
             await self._stream(cursor)
         except Remembered as refusal:
-            if refusal.reason not in {CursorDiverged.reason, CursorExpired.reason}:
+            if refusal.reason not in NOT_FROM_HERE:
                 raise
             log.warning("a feed does not go on from here", peer=self._peer.name, why=refusal.message)
             await self._resynchronise()
@@ -116,7 +116,6 @@ class Consumer:
         async with aclosing(referents(self._peer, self._types)) as pages:
             unknown = await self._inbox.resynchronise(pages)
         self._metrics.resynchronised(self._peer.name, unknown)
-        self._pause = PAUSE_SECONDS_MIN
 
 
 def _batch_from_pb(message: events_pb2.StreamEventsResponse) -> Batch:
