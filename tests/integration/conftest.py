@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from local.database import Server
@@ -34,6 +35,14 @@ async def moving(server: Server, database: str, tmp_path: Path) -> AsyncIterator
     """Three running services of the test's own, whose databases may move."""
     async with moving_on(server, database, tmp_path / "secrets") as made:
         yield made
+
+
+@pytest.fixture
+async def outside(server: Server, database: str) -> AsyncIterator[asyncpg.Connection]:
+    """The administrator's connection, beside all pools: it sees and may do everything."""
+    connection = await asyncpg.connect(server.url(database))
+    yield connection
+    await connection.close()
 
 
 @pytest.fixture(scope="session")

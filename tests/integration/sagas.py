@@ -165,6 +165,10 @@ class World:
         """What has become of it."""
         return tuple(await self.outside.fetchrow(END, self.saga.station))
 
+    async def version(self) -> int:
+        """Of the booking."""
+        return int(await self.outside.fetchval("SELECT version FROM bookings.bookings WHERE id = $1", self._booking()))
+
     # Steps ------------------------------------------------------------------------------------------------------------
 
     async def _late(self, _: Process) -> None:
@@ -173,7 +177,7 @@ class World:
 
     async def _later(self, _: Process) -> None:
         """So much time passes that who waits for an answer asks again."""
-        self.clock.now += timedelta(minutes=2)
+        self.clock.now += timedelta(hours=2)
 
     async def _create(self, process: Process) -> None:
         date = (self.clock.now + timedelta(days=20)).date()

@@ -24,14 +24,6 @@ async def referrer(server: Server, database: str) -> AsyncIterator[Referrer]:
         yield made
 
 
-@pytest.fixture
-async def outside(server: Server, database: str) -> AsyncIterator[asyncpg.Connection]:
-    """Sees and may do everything."""
-    connection = await asyncpg.connect(server.url(database))
-    yield connection
-    await connection.close()
-
-
 def counting(referrer: Referrer, platform: Database | None = None) -> Counting:
     known: list[KnownRows] = list(referrer.known.values())
     return Counting(platform or referrer.platform, "bookings", known, COLUMNS)

@@ -32,14 +32,6 @@ async def platform(server: Server, database: str) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-async def outside(server: Server, database: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection of the administrator, beside all pools."""
-    connection = await asyncpg.connect(server.url(database))
-    yield connection
-    await connection.close()
-
-
-@pytest.fixture
 def stations(platform: Database) -> KnownRows:
     """The known stations of bookings."""
     return KnownRows(platform, known_stations, owner="identity", type="identity.Station", facts=lambda _: FACTS)

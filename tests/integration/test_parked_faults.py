@@ -35,14 +35,6 @@ async def one(server: Server, database: str) -> AsyncIterator[Follower]:
         yield made
 
 
-@pytest.fixture
-async def outside(server: Server, database: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection of the administrator, beside all pools."""
-    connection = await asyncpg.connect(server.url(database))
-    yield connection
-    await connection.close()
-
-
 def again(before: Follower) -> Follower:
     """The same service in another process."""
     return Follower(before.platform, before.stream, before.broken)

@@ -28,14 +28,6 @@ async def referrer(server: Server, database: str) -> AsyncIterator[Referrer]:
         yield made
 
 
-@pytest.fixture
-async def outside(server: Server, database: str) -> AsyncIterator[asyncpg.Connection]:
-    """Sees and may do everything."""
-    connection = await asyncpg.connect(server.url(database))
-    yield connection
-    await connection.close()
-
-
 async def test_a_thing_that_is_gone_is_closed_first_and_purged_last_at_that_version(referrer: Referrer) -> None:
     station = await referrer.station(slots_made=3)
     await referrer.hears(STATION, station, 2, GONE)

@@ -41,14 +41,6 @@ async def referrer(server: Server, database: str) -> AsyncIterator[Referrer]:
         yield made
 
 
-@pytest.fixture
-async def outside(server: Server, database: str) -> AsyncIterator[asyncpg.Connection]:
-    """Sees and may do everything."""
-    connection = await asyncpg.connect(server.url(database))
-    yield connection
-    await connection.close()
-
-
 async def follower(referrer: Referrer, others: Any = None) -> Inbox:
     """One process that follows identity."""
     handlers = {**{type: known.apply for type, known in referrer.known.items()}, **(others or {})}
@@ -123,7 +115,7 @@ async def test_the_epoch_of_one_that_broke_off_is_left_too(referrer: Referrer, b
     await (await follower(referrer)).resynchronise(told(closed))
     with pytest.raises(EpochLeft):
         await (await follower(referrer)).resynchronise(told(Page([has(station, 1, OPEN)], head=(broke_in, 41))))
-    assert (await referrer.row(station) or ())[0] == Known.CLOSED
+    assert await referrer.row(station) == (Known.CLOSED, 1, False)
     await (await follower(referrer)).resynchronise(told(closed))
 
 

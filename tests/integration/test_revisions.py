@@ -1,7 +1,6 @@
 """Revisions that could lose something, or keep writers out, do neither."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from uuid import uuid4
 
 import asyncpg
@@ -13,14 +12,6 @@ from local.database import ROOT, Server
 
 BOOKINGS = ROOT / "services" / "bookings" / "migrations"
 INDEX = "SELECT indexdef FROM pg_indexes JOIN pg_index ON indexrelid = to_regclass($1) AND indisvalid WHERE indexname = 'customers_user_id_idx'"
-
-
-@pytest.fixture
-async def outside(server: Server, database: str) -> AsyncIterator[asyncpg.Connection]:
-    """Sees and may do everything."""
-    connection = await asyncpg.connect(server.url(database))
-    yield connection
-    await connection.close()
 
 
 async def up(server: Server, database: str) -> str:

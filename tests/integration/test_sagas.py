@@ -1,6 +1,7 @@
 """Who decides what becomes of a booking and of its money, whatever order the news come in."""
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import pytest
 
@@ -40,6 +41,19 @@ async def test_a_booking_that_nobody_pays_expires_once_payments_has_said_so(worl
     assert await world.end() == (State.EXPIRED, 0, ALL, 0, Known.CLOSED, 0, None, 0, 0)
     await world.take(*ROUND)
     assert await world.end() == (State.EXPIRED, 0, ALL, 0, Known.CLOSED, 0, ALL, 0, 0)
+
+
+async def test_who_gets_no_answer_asks_again_and_each_time_waits_longer_up_to_an_hour(world: World) -> None:
+    await world.take("create", "late", "sweep")
+    began, asked = world.clock.now, []
+    before = await world.version()
+    for minute in range(1, 190):
+        world.clock.now = began + timedelta(minutes=minute)
+        await world.take("sweep")
+        if await world.version() != before:
+            before = await world.version()
+            asked.append(minute)
+    assert asked == [1, 2, 4, 8, 16, 32, 64, 124, 184]
 
 
 async def test_a_deposit_that_was_on_its_way_confirms_and_the_account_takes_money_again(world: World) -> None:

@@ -1,11 +1,12 @@
 """Bookings, one at a time."""
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import bindparam, func, insert, select, update
+from sqlalchemy.sql import ColumnElement
 
 from bookings.domain.bookings import Booking, BookingNotFound, CancelledBy, State
 from bookings.domain.price import Guests, Line
@@ -73,15 +74,26 @@ async def present_epoch(tx: Transaction) -> UUID | None:
     return await feed.present_epoch(tx, "bookings")
 
 
-async def lock_waiting(tx: Transaction, state: State, *, since: datetime, limit: int) -> list[Booking]:
-    """Bookings of any station, without lines, locked, that have waited since then; left out is what others have locked.
+async def lock_overdue(tx: Transaction, *, now: datetime, limit: int) -> list[Booking]:
+    """PENDING bookings whose deposit should have come, of any station, without lines, locked; left out is what others have locked."""
+    deadline = bookings.c.deposit_deadline_time
+    return await _locked(tx, _is(State.PENDING), deadline <= now, order=deadline, limit=limit)
 
-    A PENDING one waits for its deposit, an EXPIRING one for payments' answer.
-    """
-    time = {State.PENDING: bookings.c.deposit_deadline_time, State.EXPIRING: bookings.c.update_time}[state]
-    # The state as a literal: the partial indexes are chosen by it, also for a generic plan.
-    where = (bookings.c.state == bindparam("state", state.value, literal_execute=True), time <= since)
-    statement = select(bookings).where(*where).order_by(time).limit(limit)
+
+async def lock_unanswered(tx: Transaction, *, now: datetime, least: timedelta, most: timedelta, limit: int) -> list[Booking]:
+    """EXPIRING bookings that payments was asked about in vain, likewise: as long ago as it had taken until then, or `most`."""
+    asked = bookings.c.update_time
+    pause = func.least(asked - bookings.c.expiring_time, most)
+    return await _locked(tx, _is(State.EXPIRING), asked <= now - least, asked + pause <= now, order=asked, limit=limit)
+
+
+def _is(state: State) -> ColumnElement[bool]:
+    """As a literal: the partial indexes are chosen by it, also for a generic plan."""
+    return bookings.c.state == bindparam("state", state.value, literal_execute=True)
+
+
+async def _locked(tx: Transaction, *where: ColumnElement[bool], order: ColumnElement[Any], limit: int) -> list[Booking]:
+    statement = select(bookings).where(*where).order_by(order).limit(limit)
     rows = await tx.execute(statement.with_for_update(key_share=True, skip_locked=True))
     return [_booking(row) for row in rows.mappings()]
 

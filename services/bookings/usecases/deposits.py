@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from bookings.domain.bookings import Booking, State, expire, paid
+from bookings.domain.bookings import Booking, expire, paid
 from bookings.store import bookings as store
 from bookings.store import slots as slot_store
 from bookings.usecases.bookings import booking_event
@@ -13,7 +13,8 @@ from dbcommon.database import Database, Transaction
 
 ASKED_AT_ONCE = 100
 """Bookings of one transaction."""
-ASK_AGAIN = timedelta(minutes=1)
+ASK_PAUSE_MIN, ASK_PAUSE_MAX = timedelta(minutes=1), timedelta(hours=1)
+"""It doubles: an answer that cannot be applied keeps the next ones waiting behind it, each of them another row."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,8 +68,8 @@ class Deposits:
         now = self.now()
         async with self.platform.transaction() as tx:
             due = [
-                *await store.lock_waiting(tx, State.PENDING, since=now, limit=ASKED_AT_ONCE),
-                *await store.lock_waiting(tx, State.EXPIRING, since=now - ASK_AGAIN, limit=ASKED_AT_ONCE),
+                *await store.lock_overdue(tx, now=now, limit=ASKED_AT_ONCE),
+                *await store.lock_unanswered(tx, now=now, least=ASK_PAUSE_MIN, most=ASK_PAUSE_MAX, limit=ASKED_AT_ONCE),
             ]
             for booking in due:
                 asked = expire(booking, now)
