@@ -223,15 +223,6 @@ async def test_a_refused_payment_is_no_event(teppan: Teppan, station: str) -> No
     assert events[0].entity_id == made.payment_id
 
 
-async def test_nothing_of_payments_is_referred_to(teppan: Teppan, station: str, paid: list[pb.Payment]) -> None:
-    items = [references_pb2.ReferenceItem(station_id=station, id=payment.payment_id) for payment in paid]
-    for type in ("payments.Payment", "bookings.Booking"):
-        request = references_pb2.CheckReferencesRequest(type=type, items=items)
-        answer = await teppan.references("payments").CheckReferences(request, metadata=teppan.service("bookings"))
-        assert answer.epoch
-        assert [found.state for found in answer.answers] == [references_pb2.REFERENT_STATE_NOT_FOUND] * len(paid)
-
-
 async def test_only_services_follow_the_feed_and_ask_for_references(teppan: Teppan, station: str) -> None:
     ask = references_pb2.CheckReferencesRequest(type="payments.Payment", items=[references_pb2.ReferenceItem(id=new())])
     for call in (
