@@ -222,7 +222,7 @@ async def test_of_two_replicas_the_one_that_drains_is_left_and_no_call_fails() -
 
     async with asyncio.timeout(20):
         await serves_steadily()
-        first._drain_seconds = 2
+        first._drain_seconds = 5  # long enough to be left in on a busy machine: it is left by what health says, not by the end
         stopping = asyncio.create_task(first.stop())
         await serves_steadily()
         assert not stopping.done(), "it was left only when it was gone"
