@@ -18,6 +18,7 @@ def guard(service: str, table: str, column: str, *, known: Table, owner: str, te
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   found_state smallint;
+  caught_up boolean;
 BEGIN
   IF NEW.{column} IS NULL THEN
     RETURN NEW;
@@ -25,13 +26,14 @@ BEGIN
   IF current_setting('transaction_isolation') <> 'read committed' THEN
     RAISE EXCEPTION 'a row that refers is written at READ COMMITTED' USING ERRCODE = 'invalid_transaction_state';
   END IF;
-  IF NOT EXISTS (SELECT FROM {service}.feed_state s WHERE s.owner = '{owner}' AND s.ready_incarnation = {service}.incarnation())
-     OR {parked.lies_aside(service, owner, f"NEW.{column}")} THEN
-    RAISE EXCEPTION 'not caught up with {owner}' USING ERRCODE = 'check_violation', CONSTRAINT = '{name}_ready';
-  END IF;
-  SELECT k.state INTO found_state FROM {service}.{known.name} k WHERE k.{key} = NEW.{column}{same} FOR KEY SHARE;
+  SELECT k.state, (SELECT s.ready_incarnation FROM {service}.feed_state s WHERE s.owner = '{owner}') = {service}.incarnation()
+      AND NOT {parked.lies_aside(service, owner, f"NEW.{column}")}
+    INTO found_state, caught_up FROM {service}.{known.name} k WHERE k.{key} = NEW.{column}{same} FOR KEY SHARE;
   IF NOT FOUND THEN
     RAISE EXCEPTION 'not known' USING ERRCODE = 'foreign_key_violation', CONSTRAINT = '{name}_known';
+  END IF;
+  IF caught_up IS NOT TRUE THEN
+    RAISE EXCEPTION 'not caught up with {owner}' USING ERRCODE = 'check_violation', CONSTRAINT = '{name}_ready';
   END IF;
   IF found_state <> {Known.OPEN:d} THEN
     RAISE EXCEPTION 'not open' USING ERRCODE = 'check_violation', CONSTRAINT = '{name}_open';

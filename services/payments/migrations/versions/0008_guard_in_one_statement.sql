@@ -1,0 +1,58 @@
+CREATE OR REPLACE FUNCTION payments.incarnation() RETURNS text LANGUAGE sql AS $$
+  SELECT extract(epoch FROM pg_postmaster_start_time())::text || '/' || left(pg_walfile_name(pg_current_wal_lsn()), 8)
+         || '/' || 'payments.feed_head'::regclass::oid::text || '/' || 'payments.known_stations'::regclass::oid::text || '/' || 'payments.booking_accounts'::regclass::oid::text
+$$;
+
+CREATE OR REPLACE FUNCTION payments.payments_station_id_guard() RETURNS trigger LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  found_state smallint;
+  caught_up boolean;
+BEGIN
+  IF NEW.station_id IS NULL THEN
+    RETURN NEW;
+  END IF;
+  IF current_setting('transaction_isolation') <> 'read committed' THEN
+    RAISE EXCEPTION 'a row that refers is written at READ COMMITTED' USING ERRCODE = 'invalid_transaction_state';
+  END IF;
+  SELECT k.state, (SELECT s.ready_incarnation FROM payments.feed_state s WHERE s.owner = 'identity') = payments.incarnation()
+      AND NOT EXISTS (SELECT FROM payments.parked_events p WHERE p.owner = 'identity' AND p.entity_id = NEW.station_id)
+    INTO found_state, caught_up FROM payments.known_stations k WHERE k.id = NEW.station_id FOR KEY SHARE;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'not known' USING ERRCODE = 'foreign_key_violation', CONSTRAINT = 'payments_station_id_known';
+  END IF;
+  IF caught_up IS NOT TRUE THEN
+    RAISE EXCEPTION 'not caught up with identity' USING ERRCODE = 'check_violation', CONSTRAINT = 'payments_station_id_ready';
+  END IF;
+  IF found_state <> 1 THEN
+    RAISE EXCEPTION 'not open' USING ERRCODE = 'check_violation', CONSTRAINT = 'payments_station_id_open';
+  END IF;
+  RETURN NEW;
+END $$;
+
+CREATE OR REPLACE FUNCTION payments.payments_booking_id_guard() RETURNS trigger LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  found_state smallint;
+  caught_up boolean;
+BEGIN
+  IF NEW.booking_id IS NULL THEN
+    RETURN NEW;
+  END IF;
+  IF current_setting('transaction_isolation') <> 'read committed' THEN
+    RAISE EXCEPTION 'a row that refers is written at READ COMMITTED' USING ERRCODE = 'invalid_transaction_state';
+  END IF;
+  SELECT k.state, (SELECT s.ready_incarnation FROM payments.feed_state s WHERE s.owner = 'bookings') = payments.incarnation()
+      AND NOT EXISTS (SELECT FROM payments.parked_events p WHERE p.owner = 'bookings' AND p.entity_id = NEW.booking_id)
+    INTO found_state, caught_up FROM payments.booking_accounts k WHERE k.booking_id = NEW.booking_id AND k.station_id = NEW.station_id FOR KEY SHARE;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'not known' USING ERRCODE = 'foreign_key_violation', CONSTRAINT = 'payments_booking_id_known';
+  END IF;
+  IF caught_up IS NOT TRUE THEN
+    RAISE EXCEPTION 'not caught up with bookings' USING ERRCODE = 'check_violation', CONSTRAINT = 'payments_booking_id_ready';
+  END IF;
+  IF found_state <> 1 THEN
+    RAISE EXCEPTION 'not open' USING ERRCODE = 'check_violation', CONSTRAINT = 'payments_booking_id_open';
+  END IF;
+  RETURN NEW;
+END $$;
