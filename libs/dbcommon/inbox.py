@@ -89,7 +89,7 @@ class Inbox:
     ) -> None:  # fmt: skip
         """`handlers` by event type; `encode` makes of an event what can be set aside.
 
-        What is closing of the `known` rows is closed before the first batch and after each, outside of its transaction.
+        What is CLOSING of the `known` rows has a turn before the first batch and after each, outside of its transaction.
         """
         self._platform = platform
         self._service = service
@@ -117,7 +117,7 @@ class Inbox:
         async with self._platform.transaction(read_only=True) as tx:
             self._incarnation = (await tx.execute(text(f"SELECT {self._service}.incarnation()"))).scalar_one()
         for known in self._known:
-            await known.close()
+            await known.closing.take_turn()
 
     async def apply(self, batch: Batch) -> None:
         """Applies a batch and moves the cursor, or does neither; sets aside what fails. Raises Superseded, EpochLeft, TooManyFail.
@@ -137,7 +137,7 @@ class Inbox:
                 )  # fmt: skip
         self._cursor, self._epoch = batch.cursor, batch.position[0]
         for known in self._known:
-            await known.close()
+            await known.closing.take_turn()
 
     async def resynchronise(self, pages: AsyncIterator[Page]) -> Mapping[str, int]:
         """Takes over all that the owner has, as `Resync.run` does, from the cursor that was asked for last."""

@@ -128,11 +128,6 @@ def receive(account: Account, wanted: NewPayment) -> Account:
     return replace(account, captured_minor=account.captured_minor + wanted.amount_minor, version=account.version + 1)
 
 
-def close(account: Account) -> Account:
-    """The account, to be announced as closed: what it has now is all that was taken for the booking."""
-    return replace(account, version=account.version + 1)
-
-
 def overpaid(account: Account) -> Overpaid:
     """The refusal of more than is owed on an account."""
     return Overpaid(f"{account.owed_minor} {account.currency_code} (minor units) are owed", owed_minor=account.owed_minor)

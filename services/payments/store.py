@@ -1,5 +1,6 @@
 """All SQL of payments. The row of an account is the lock of a booking's money; a trigger keeps it within what is owed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -28,10 +29,11 @@ async def lock_account(tx: Transaction, station_id: UUID, booking_id: UUID) -> A
     return _account(row)
 
 
-async def account(tx: Transaction, booking_id: UUID) -> Account:
-    """An account of any station, for who has locked it."""
-    found = await tx.execute(select(booking_accounts).where(booking_accounts.c.booking_id == booking_id))
-    return _account(found.mappings().one())
+async def raise_versions(tx: Transaction, bookings: Sequence[UUID]) -> list[Account]:
+    """Accounts of any station, for who has locked them, to be announced as they are."""
+    columns = booking_accounts.c
+    raised = update(booking_accounts).where(columns.booking_id.in_(bookings)).values(money_version=columns.money_version + 1)
+    return [_account(row) for row in (await tx.execute(raised.returning(booking_accounts))).mappings()]
 
 
 async def save_account(tx: Transaction, before: Account, after: Account) -> None:
@@ -79,9 +81,9 @@ async def accounts_after(tx: Transaction, booking_id: UUID | None, limit: int) -
     return [_account(row) for row in rows]
 
 
-async def announce(tx: Transaction, event: Event) -> None:
-    """Tells other services of a change, once the account's row is locked."""
-    await feed.append(tx, outbox, event)
+async def announce(tx: Transaction, *events: Event) -> None:
+    """Tells other services of changes, once the accounts' rows are locked."""
+    await feed.append(tx, outbox, *events)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from dbcommon.requests import Requests
 from faults import InvalidArgument
 from pages import Page
 from payments import store
-from payments.domain import Account, NewPayment, Payment, close, receive, record
+from payments.domain import Account, NewPayment, Payment, receive, record
 from payments.store import ListQuery
 from referring import Column
 
@@ -63,8 +63,11 @@ class Payments:
         )  # fmt: skip
         await store.insert_payment(tx, payment)
         await store.save_account(tx, before, after)
-        await _announce(tx, self.new_id(), "payments.Payment", payment_id, payment, self.encode_payment(payment))
-        await _announce(tx, self.new_id(), ACCOUNT_TYPE, wanted.booking_id, after, self.encode_account(after))
+        await store.announce(
+            tx,
+            _event(self.new_id(), "payments.Payment", payment_id, payment, self.encode_payment(payment)),
+            _event(self.new_id(), ACCOUNT_TYPE, wanted.booking_id, after, self.encode_account(after)),
+        )
         return payment
 
     async def get(self, station_id: UUID, payment_id: UUID) -> Payment:
@@ -84,24 +87,22 @@ class Accounts:
     encode: Callable[[Account], bytes]
     new_id: Callable[[], UUID]
 
-    async def closed(self, tx: Transaction, booking_id: UUID) -> None:
-        """Reports an account in the transaction that closes it: no payment is under way any more, so what it has is final.
+    async def closed(self, tx: Transaction, bookings: Sequence[UUID]) -> None:
+        """Reports accounts in the transaction that closes them: no payment is under way any more, so what they have is final.
 
         Also where nothing was ever paid: bookings concludes nothing from silence.
         """
-        before = await store.account(tx, booking_id)
-        after = close(before)
-        await store.save_account(tx, before, after)
-        await _announce(tx, self.new_id(), "payments.Account", booking_id, after, self.encode(after))
+        accounts = await store.raise_versions(tx, bookings)
+        events = [
+            _event(self.new_id(), ACCOUNT_TYPE, account.booking_id, account, self.encode(account)) for account in accounts
+        ]  # fmt: skip
+        await store.announce(tx, *events)
 
 
-async def _announce(
-    tx: Transaction, event_id: UUID, type: str, entity_id: UUID, entity: Payment | Account, payload: bytes
-) -> None:  # fmt: skip
-    event = Event(
+def _event(event_id: UUID, type: str, entity_id: UUID, entity: Payment | Account, payload: bytes) -> Event:
+    return Event(
         event_id=event_id, type=type, entity_id=entity_id, tenant=entity.station_id, version=entity.version, payload=payload
     )  # fmt: skip
-    await store.announce(tx, event)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,9 +34,11 @@ MADE_ANEW = {
     str(CUSTOMER): ID_OF.format("(:client_id + 1)"),
     str(BOOKING): ID_OF.format(":booking"),
     REFERENCE: "'TP-' || :booking",
-    str(SLOT_START): "make_time(:client_id::int, 0, 0)",
+    str(SLOT_START): "make_time(:client_id::int, :minute, 0)",
 }
-"""What stands in a script for the literals of the booking that the store was asked about; customer and slot are the client's own."""
+"""What stands in a script for the literals of the booking that the store was asked about; customer and slots are the client's own."""
+SLOTS = 15
+"""Of each client in each station: none has room for all bookings of a fast machine's rounds."""
 
 
 class PgbenchFails(Exception):
@@ -69,7 +71,11 @@ async def script(stations: int) -> str:
     await insert_booking(cast("Transaction", recorder), _booking(), _slot())
     inserts = [_made_anew(statement) for statement in recorder.statements]
     tenant = f"SELECT set_config('teppan.station_id', ({ID_OF.format(':station')})::text, true)"
-    numbers = [f"\\set station random(1, {stations})", f"\\set booking random(1, {2**63 - 1})"]
+    numbers = [
+        f"\\set station random(1, {stations})",
+        f"\\set minute random(0, {SLOTS - 1})",
+        f"\\set booking random(1, {2**63 - 1})",
+    ]
     return "\n".join([*numbers, "BEGIN;", f"{tenant};", *(f"{insert};" for insert in inserts), "COMMIT;", ""])
 
 

@@ -12,7 +12,7 @@ from dbcommon.references import Known
 from local.database import Server
 from referring import Rule
 from rpccommon.registry import registry
-from tests.bench.creates import DAY, ID_OF, START
+from tests.bench.creates import DAY, ID_OF, SLOTS, START
 
 EPOCH = uuid4()
 STATIONS = 500
@@ -28,11 +28,11 @@ SEED = [
         SELECT {ID}, {ID_OF.format("client")}, 'Bo', '', convert_to(client::text, 'UTF8'), 1, '{START}', '{START}'
         FROM generate_series(1, {STATIONS}) s, generate_series(1, {CLIENTS}) client""",
     f"""INSERT INTO bookings.slots (station_id, local_date, local_start, start_time, end_time, capacity)
-        SELECT {ID}, '{DAY}', make_time(client, 0, 0), '{START}', '{START}', {CAPACITY}
-        FROM generate_series(1, {STATIONS}) s, generate_series(0, {CLIENTS - 1}) client""",
+        SELECT {ID}, '{DAY}', make_time(client, slot, 0), '{START}', '{START}', {CAPACITY}
+        FROM generate_series(1, {STATIONS}) s, generate_series(0, {CLIENTS - 1}) client, generate_series(0, {SLOTS - 1}) slot""",
     "VACUUM ANALYZE",
 ]
-"""Each station has a customer and a slot for each client: of all rows they share only the station's known one."""
+"""Each station has a customer and slots for each client: of all rows they share only the station's known one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -71,7 +71,7 @@ class Referrer:
     async def closes(self) -> None:
         """The second step."""
         for known in self.known.values():
-            await known.close()
+            await known.closing.take_turn()
 
     async def row(self, id: UUID, table: str = "known_stations") -> tuple[Known, int, bool] | None:
         """State, version and whether it is gone."""

@@ -100,17 +100,37 @@ class Said:
 async def test_a_row_that_cannot_be_closed_yet_keeps_no_other_from_being_closed(
     platform: Database, stations: KnownRows, outside: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dbcommon.references.known.CLOSE_LOCK_SECONDS", 1)
+    monkeypatch.setattr("dbcommon.references.closing.LOCK_SECONDS", 1)
     busy, free = sorted((new_id(), new_id()))
-    row = {"epoch": UUID(int=1), "version": 1, "state": Known.CLOSING.value, **FACTS}
-    async with platform.transaction() as tx:
-        await tx.execute(known_stations.insert(), [{"id": id, **row} for id in (busy, free)])
+    await close_soon(platform, busy, free)
     async with outside.transaction():
         await outside.execute("SELECT FROM bookings.known_stations WHERE id = $1 FOR KEY SHARE", busy)
-        await stations.close()
+        await stations.closing.take_turn()
         assert await states(platform) == {busy: Known.CLOSING, free: Known.CLOSED}
-    await stations.close()
+    await stations.closing.take_turn()
     assert await states(platform) == {busy: Known.CLOSED, free: Known.CLOSED}
+
+
+async def test_a_turn_that_is_over_is_followed_by_one_that_goes_on_after_it(
+    platform: Database, stations: KnownRows, outside: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dbcommon.references.closing.LOCK_SECONDS", 1)
+    monkeypatch.setattr("dbcommon.references.closing.TURN_SECONDS", 0)
+    stuck, busy = sorted((new_id(), new_id()))
+    await close_soon(platform, stuck, busy)
+    refer = "SELECT FROM bookings.known_stations WHERE id = $1 FOR KEY SHARE"
+    async with outside.transaction():
+        await outside.execute(refer, stuck)
+        await outside.execute("SAVEPOINT held")
+        await outside.execute(refer, busy)
+        await stations.closing.take_turn()
+        turn = asyncio.create_task(stations.closing.take_turn())
+        async with asyncio.timeout(10):
+            while not await outside.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"):
+                await asyncio.sleep(0.01)
+        await outside.execute("ROLLBACK TO held")  # only the second is free now
+        await turn
+        assert await states(platform) == {stuck: Known.CLOSING, busy: Known.CLOSED}
 
 
 async def test_who_stores_an_answer_queues_for_the_cursors_row_and_does_not_share_it(
@@ -166,6 +186,12 @@ async def test_a_leader_that_is_cancelled_while_its_election_is_lost_stops(
     unwound.set()
     await asyncio.wait({leader}, timeout=10)
     assert leader.cancelled()
+
+
+async def close_soon(platform: Database, *stations: UUID) -> None:
+    row = {"epoch": UUID(int=1), "version": 1, "state": Known.CLOSING.value, **FACTS}
+    async with platform.transaction() as tx:
+        await tx.execute(known_stations.insert(), [{"id": id, **row} for id in stations])
 
 
 async def states(platform: Database) -> dict[UUID, Known]:

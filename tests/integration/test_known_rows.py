@@ -87,7 +87,7 @@ async def stage(server: Server, database: str, request: pytest.FixtureRequest) -
     known = KnownRows(platform, table, owner="identity", type="identity.Any", facts=FACTS[service, name])
     made = Stage(platform, known, table, uuid4())
     await made.hears(OLD, 2, CLOSED)
-    await known.close()
+    await known.closing.take_turn()
     yield made
     await platform.close()
 
@@ -122,7 +122,7 @@ async def test_a_closed_row_follows_newer_news_and_any_of_another_epoch(
 async def test_a_reopened_row_is_not_closed_by_news_from_before(stage: Stage) -> None:
     await stage.hears(OLD, 3, OPEN)
     await stage.hears(OLD, 2, CLOSED)
-    await stage.known.close()
+    await stage.known.closing.take_turn()
     assert await stage.row() == (OLD, 3, Known.OPEN)
 
 
@@ -130,7 +130,7 @@ async def test_a_row_that_is_reopened_before_the_second_step_stays_open(stage: S
     await stage.hears(OLD, 3, OPEN)
     async with stage.referring():
         await elsewhere(stage.hears(OLD, 4, CLOSED))
-        closing = asyncio.create_task(stage.known.close(), context=Context())
+        closing = asyncio.create_task(stage.known.closing.take_turn(), context=Context())
         assert await asyncio.create_task(stage.waits(closing), context=Context())
         reopening = asyncio.create_task(stage.hears(OLD, 5, OPEN), context=Context())
     await asyncio.gather(closing, reopening)
@@ -143,7 +143,7 @@ async def test_a_row_that_closes_waits_for_open_writes_in_its_second_step_only(s
         first = asyncio.create_task(stage.hears(OLD, 4, CLOSED), context=Context())
         assert not await asyncio.create_task(stage.waits(first), context=Context())
         await first
-        second = asyncio.create_task(stage.known.close(), context=Context())
+        second = asyncio.create_task(stage.known.closing.take_turn(), context=Context())
         assert await asyncio.create_task(stage.waits(second), context=Context())
         assert not second.done()
     await second
@@ -154,7 +154,7 @@ async def test_a_row_that_closes_again_at_the_same_version_of_another_epoch_wait
     await stage.hears(OLD, 3, OPEN)
     async with stage.referring():  # its owner was restored meanwhile, to before version 2
         await elsewhere(stage.hears(NEW, 2, CLOSED))
-        second = asyncio.create_task(stage.known.close(), context=Context())
+        second = asyncio.create_task(stage.known.closing.take_turn(), context=Context())
         assert await asyncio.create_task(stage.waits(second), context=Context())
         assert not second.done()
     await second

@@ -19,7 +19,7 @@ from bookings.tables import known_stations, slots
 from bookings.wire import heard
 from dbcommon.database import Database
 from dbcommon.references import Known, KnownRows, Referent
-from dbcommon.references.known import CLOSE_LOCK_SECONDS
+from dbcommon.references.closing import LOCK_SECONDS
 from faults import ReferenceClosed
 from local.database import Server
 
@@ -104,7 +104,7 @@ async def close(platform: Database) -> float:
     begun = time.perf_counter()
     async with platform.transaction() as tx:
         await known.apply(tx, event)
-    await known.close()
+    await known.closing.take_turn()
     return time.perf_counter() - begun
 
 
@@ -115,7 +115,7 @@ async def test_sixteen_writers_that_always_overlap_do_not_starve_the_close(app: 
             group.create_task(writers.go_on())
         await writers.until(WRITTEN_MIN)
         assert not writers.refused
-        async with asyncio.timeout(CLOSE_LOCK_SECONDS):  # starved: in one step it waits without an end, and no lock timeout fires
+        async with asyncio.timeout(LOCK_SECONDS):  # starved: in one step it waits without an end, and no lock timeout fires
             seconds = await close(platform)
         writers.done = True
     print(f"closed in {seconds * 1e3:.0f} ms, under {WRITERS} writers who had written {writers.written} times")  # noqa: T201  # the figure is to be seen: pytest -s

@@ -44,7 +44,7 @@ class Stations:
 
     async def follow(self) -> None:
         await self.follower.follow()
-        await self.known.close()
+        await self.known.closing.take_turn()
 
     async def rows(self) -> dict[UUID, tuple[Known, int]]:
         """State and version by station."""
@@ -102,7 +102,7 @@ async def test_once_it_is_replayed_the_row_is_closed_at_its_version(stations: St
     stations.broken.clear()
     await stations.follower.attempts(1)
     assert await stations.rows() == {BAD: (Known.CLOSING, 2), GOOD: (Known.OPEN, 1)}
-    await stations.known.close()
+    await stations.known.closing.take_turn()
     assert await stations.rows() == {BAD: (Known.CLOSED, 2), GOOD: (Known.OPEN, 1)}
     assert await stations.refers(BAD) == "schedules_station_id_open"
 

@@ -177,7 +177,7 @@ async def test_an_event_of_a_booking_unknown_here_is_kept_only_where_it_closes(u
     row = await unknown.row()
     assert row is not None
     assert (row["state"], row["version"], row["captured_minor"], row["money_version"]) == (Known.CLOSING, 4, 0, 0)
-    await unknown.accounts.close()
+    await unknown.accounts.closing.take_turn()
     row = await unknown.row()
     assert row is not None
     assert (row["state"], row["version"], row["fence"]) == (Known.CLOSED, 4, 1)
@@ -208,7 +208,7 @@ async def test_a_payment_under_way_is_seen_by_who_closes(stage: Stage) -> None:
         await asyncio.create_task(waits_for_a_lock(stage), context=Context())
         assert not closed.done()
     await closed
-    await stage.accounts.close()
+    await stage.accounts.closing.take_turn()
     row = await stage.row()
     assert row is not None
     assert (row["state"], row["captured_minor"]) == (Known.CLOSED, 100)

@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from dbcommon.database import Transaction
 from dbcommon.inbox import forget_readiness
-from dbcommon.references import Known, Referent
+from dbcommon.references import Known, KnownRows, Referent, consequences
 from faults import ReferenceClosed
 from local.database import Server
 from tests.integration.aside import Killed
@@ -100,16 +100,17 @@ async def test_what_comes_back_after_it_was_found_due_loses_nothing(referrer: Re
     station = await referrer.station(slots_made=2)
     await referrer.hears(STATION, station, 2, GONE)
     await referrer.closes()
-    due = referrer.known[STATION].due
+    consequent = referrer.consequences
+    due = consequent._due
 
-    async def late(after: UUID | None) -> Sequence[UUID]:
-        found = await due(after)
+    async def late(known: KnownRows, after: UUID | None) -> Sequence[UUID]:
+        found = await due(known, after)
         if found:
             await referrer.hears(STATION, station, 3, OPEN)
         return found
 
-    monkeypatch.setattr(referrer.known[STATION], "due", late)
-    await referrer.consequences.step()
+    monkeypatch.setattr(consequent, "_due", late)
+    await consequent.step()
     assert (await referrer.left(station))["slots"] == 2
     assert await referrer.row(station) == (Known.OPEN, 3, False)
 
@@ -121,15 +122,15 @@ async def test_a_row_that_is_brought_back_at_the_last_moment_keeps_it_from_being
     await outside.execute("CREATE TABLE public.backup AS SELECT * FROM bookings.slots")
     await referrer.hears(STATION, station, 2, GONE)
     await referrer.closes()
-    lock_due = referrer.known[STATION].lock_due
+    lock_due = consequences._lock_due
 
-    async def restored(tx: Transaction, id: UUID) -> bool:
+    async def restored(tx: Transaction, known: KnownRows, id: UUID) -> bool:
         if not await outside.fetchval("SELECT count(*) FROM bookings.slots"):
             await outside.execute("SET session_replication_role = replica; INSERT INTO bookings.slots SELECT * FROM public.backup")
-        return await lock_due(tx, id)
+        return await lock_due(tx, known, id)
 
     with monkeypatch.context() as meanwhile:
-        meanwhile.setattr(referrer.known[STATION], "lock_due", restored)
+        meanwhile.setattr(consequences, "_lock_due", restored)
         await referrer.consequences.step()
     assert await referrer.row(station) == (Known.CLOSED, 2, True)
     await referrer.consequences.step()
@@ -153,8 +154,8 @@ async def test_a_write_that_is_still_open_is_waited_for_and_what_it_wrote_goes_t
 async def test_a_row_that_is_written_to_keeps_no_other_from_being_closed(
     referrer: Referrer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dbcommon.references.known.CLOSE_LOCK_SECONDS", 1)
-    monkeypatch.setattr("dbcommon.references.known.CLOSE_BATCH", 2)
+    monkeypatch.setattr("dbcommon.references.closing.LOCK_SECONDS", 1)
+    monkeypatch.setattr("dbcommon.references.closing.BATCH", 2)
     stations = [await referrer.station() for _ in range(5)]
     async with referrer.app.transaction(tenant=stations[0]) as tx:
         await refers(tx, stations[0], 1)

@@ -144,21 +144,21 @@ def forget_epoch(service: str) -> str:
     return f"UPDATE {service}.feed_head SET epoch = NULL"
 
 
-async def append(tx: AsyncConnection, outbox: Table, event: Event) -> None:
-    """Announces a change in its own transaction. The lock of the entity's row is held by then: that is what orders its events."""
-    await tx.execute(
-        insert(outbox)
-        .inline()
-        .values(
-            event_id=event.event_id,
-            type=event.type,
-            entity_id=event.entity_id,
-            station_id=event.tenant,
-            version=event.version,
-            referent_state=event.referent_state,
-            payload=event.payload,
-        )
-    )
+async def append(tx: AsyncConnection, outbox: Table, *events: Event) -> None:
+    """Announces changes in their own transaction. The lock of each entity's row is held by then: that is what orders its events."""
+    rows = [
+        {
+            "event_id": event.event_id,
+            "type": event.type,
+            "entity_id": event.entity_id,
+            "station_id": event.tenant,
+            "version": event.version,
+            "referent_state": event.referent_state,
+            "payload": event.payload,
+        }
+        for event in events
+    ]
+    await tx.execute(insert(outbox).inline(), rows)
 
 
 async def present_epoch(tx: AsyncConnection, service: str) -> UUID | None:

@@ -2,7 +2,7 @@
 
 A known row stands for an entity of another service. Columns that refer to it have an ordinary foreign key, and a trigger
 that takes the known row FOR KEY SHARE and refuses unless it is OPEN. The rules by number are those of docs/references.md.
-Reading order: states, together, known, guards, answers, asking, consequences, counting; of the owner: epochs, registering,
+Reading order: states, together, known, closing, guards, answers, asking, consequences, counting; of the owner: epochs, registering,
 streaming, purging, driving.
 """
 

@@ -5,17 +5,21 @@ from collections.abc import Sequence
 from uuid import UUID
 
 import structlog
-from sqlalchemy import text
+from sqlalchemy import and_, select, text, update
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql import ColumnElement
 
 from dbcommon.constraints import violated
 from dbcommon.database import Database
 from dbcommon.references.known import KnownRows
+from dbcommon.references.states import Known
 from faults import LockTimeout
 from referring import Column, Rule
 
 BATCH = 1_000
 """Rows changed in one transaction: the feed of their owner may wait for it."""
+DUE_BATCH = 500
 POLL_SECONDS = 1.0
 
 log = structlog.get_logger()
@@ -41,10 +45,16 @@ class Consequences:
         for known in self._known:
             columns = [column for column in self._columns if column.type == known.type]
             after = None
-            while due := await known.due(after):
+            while due := await self._due(known, after):
                 for id in due:
                     await self._try(known, id, columns)
                 after = due[-1]
+
+    async def _due(self, known: KnownRows, after: UUID | None) -> Sequence[UUID]:
+        """Whose CASCADE and NULLIFY are due, by ID, some of them: what is gone, and has been closed."""
+        found = select(known.key).where(_is_due(known)).order_by(known.key).limit(DUE_BATCH)
+        async with self._platform.transaction(read_only=True) as tx:
+            return (await tx.execute(found if after is None else found.where(known.key > after))).scalars().all()
 
     async def _try(self, known: KnownRows, id: UUID, columns: Sequence[Column]) -> None:
         told = {"type": known.type, "id": str(id)}
@@ -63,21 +73,32 @@ class Consequences:
         """Deletes or empties some rows of a column, in a transaction of its own; how many."""
         statement = change(column, f"{column.name} = :id")
         async with self._platform.transaction() as tx:
-            if not await known.lock_due(tx, id):
+            if not await _lock_due(tx, known, id):
                 return 0
             return (await tx.execute(text(statement), {"id": id})).rowcount
 
     async def _mark(self, known: KnownRows, id: UUID, columns: Sequence[Column]) -> bool:
         """PURGED, where nothing is left; whether it is."""
         async with self._platform.transaction() as tx:
-            if not await known.lock_due(tx, id):
+            if not await _lock_due(tx, known, id):
                 return False
             for column in columns:
                 left = f"SELECT EXISTS (SELECT FROM {column.service}.{column.table} WHERE {column.name} = :id)"
                 if (await tx.execute(text(left), {"id": id})).scalar_one():
                     return False
-            await known.mark_purged(tx, id)
+            purged = update(known.table).where(known.key == id).values(state=Known.PURGED.value)
+            await tx.execute(purged)
         return True
+
+
+def _is_due(known: KnownRows) -> ColumnElement[bool]:
+    return and_(known.table.c.gone, known.table.c.state == Known.CLOSED)
+
+
+async def _lock_due(tx: AsyncConnection, known: KnownRows, id: UUID) -> bool:
+    """Whether something of it is due, and stays so until the transaction ends."""
+    locked = select(known.key).where(known.key == id, _is_due(known)).with_for_update(key_share=True)
+    return (await tx.execute(locked)).first() is not None
 
 
 def change(column: Column, some: str) -> str:

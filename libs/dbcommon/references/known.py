@@ -2,11 +2,10 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-import structlog
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -17,31 +16,24 @@ from sqlalchemy import (
     Table,
     UniqueConstraint,
     Uuid,
-    and_,
     func,
     select,
     text,
-    true,
     update,
 )
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.sql import ColumnElement
 
 from dbcommon import parked
 from dbcommon.database import Database
 from dbcommon.references.answers import Answer
+from dbcommon.references.closing import Closed, Closing
 from dbcommon.references.states import Known, Referent
 from dbcommon.references.together import Together
-from faults import Fault, FeedStale, LockTimeout, ReferenceClosed
-
-log = structlog.get_logger()
+from faults import Fault, FeedStale, ReferenceClosed
 
 KNOWN_CACHED = 100_000
 SEEN_SECONDS = 30.0
-CLOSE_LOCK_SECONDS = 8
-CLOSE_BATCH = 500
-DUE_BATCH = 500
 
 
 def known_table(metadata: MetaData, name: str, *facts: Any, key: str = "id") -> Table:
@@ -71,17 +63,14 @@ class KnownRows:
 
     def __init__(
         self, platform: Database, known: Table, *, owner: str, type: str, facts: Callable[[Any], Mapping[str, Any]],
-        closed: Callable[[AsyncConnection, UUID], Awaitable[None]] | None = None,
+        closed: Closed | None = None,
     ) -> None:  # fmt: skip
-        """`facts` gives the columns that are kept of an entity, from what its owner says of it.
-
-        `closed` is told of a row in the transaction that closes it: no write that refers to the entity is open any more.
-        """
+        """`facts` gives the columns that are kept of an entity, from what its owner says of it."""
         self._platform = platform
         self.table = known
-        self._key = next(iter(known.primary_key))
+        self.key = next(iter(known.primary_key))
         self._facts = facts
-        self._closed = closed
+        self.closing = Closing(platform, known, type=type, closed=closed)
         self._seen: OrderedDict[UUID, float] = OrderedDict()
         self._looks: Together[None, bool] = Together(self._look)
         self._stores: Together[Answer, Fault | None] = Together(self._store)
@@ -103,7 +92,7 @@ class KnownRows:
     async def _look(self, ids: Mapping[UUID, None]) -> Mapping[UUID, bool]:
         """Which of the IDs have a row."""
         async with self._platform.transaction(read_only=True) as tx:
-            found: set[UUID] = set((await tx.execute(select(self._key).where(self._key.in_(ids)))).scalars())
+            found: set[UUID] = set((await tx.execute(select(self.key).where(self.key.in_(ids)))).scalars())
         self._remember(found)
         return {id: id in found for id in ids}
 
@@ -139,7 +128,7 @@ class KnownRows:
             ]
             if rows:
                 await tx.execute(insert(self.table).values(rows).on_conflict_do_nothing())
-        self._remember({row[self._key.name] for row in rows})
+        self._remember({row[self.key.name] for row in rows})
         return refused
 
     async def apply(self, tx: AsyncConnection, event: Any) -> None:
@@ -148,11 +137,11 @@ class KnownRows:
         row = self._row(id, epoch, event.version, event.referent_state, event.payload)
         newer = (self.table.c.epoch != epoch) | (self.table.c.version < event.version)
         if row["state"] == Known.OPEN:
-            await tx.execute(update(self.table).where(self._key == id, newer).values(row))
+            await tx.execute(update(self.table).where(self.key == id, newer).values(row))
         else:  # without the key: in SET it would make ON CONFLICT wait for every open write that refers, even unchanged
-            news = {name: value for name, value in row.items() if name != self._key.name}
+            news = {name: value for name, value in row.items() if name != self.key.name}
             insertion = insert(self.table).values(row)
-            await tx.execute(insertion.on_conflict_do_update(index_elements=[self._key], set_=news, where=newer))
+            await tx.execute(insertion.on_conflict_do_update(index_elements=[self.key], set_=news, where=newer))
 
     async def replace(self, tx: AsyncConnection, events: Sequence[Any]) -> None:
         """Takes over what the owner has now, whatever is here: what is OPEN only where a row is there, all else everywhere (rule 3).
@@ -161,13 +150,13 @@ class KnownRows:
         """
         rows = [self._row(UUID(e.entity_id), UUID(e.epoch), e.version, e.referent_state, e.payload) for e in events]
         there: set[UUID] = set(
-            (await tx.execute(select(self._key).where(self._key.in_([row[self._key.name] for row in rows])))).scalars()
+            (await tx.execute(select(self.key).where(self.key.in_([row[self.key.name] for row in rows])))).scalars()
         )
-        wanted = [row for row in rows if row["state"] != Known.OPEN or row[self._key.name] in there]
+        wanted = [row for row in rows if row["state"] != Known.OPEN or row[self.key.name] in there]
         for names in {tuple(row) for row in wanted}:  # what is gone may have no facts
             insertion = insert(self.table).values([row for row in wanted if tuple(row) == names])
-            news = {name: insertion.excluded[name] for name in names if name != self._key.name}
-            await tx.execute(insertion.on_conflict_do_update(index_elements=[self._key], set_=news))
+            news = {name: insertion.excluded[name] for name in names if name != self.key.name}
+            await tx.execute(insertion.on_conflict_do_update(index_elements=[self.key], set_=news))
 
     async def close_unknown(self, tx: AsyncConnection, epoch: UUID) -> None:
         """After all that the owner has was replaced in this epoch: what was not, it does not know, and nobody refers to it any more.
@@ -175,71 +164,21 @@ class KnownRows:
         The row keeps its own epoch, so it acknowledges nothing; should the owner know the thing again, any event of it applies.
         What lies aside is known to the owner, and not closed.
         """
-        applied = text("NOT " + parked.lies_aside(str(self.table.schema), self.owner, f"{self.table.name}.{self._key.name}"))
+        applied = text("NOT " + parked.lies_aside(str(self.table.schema), self.owner, f"{self.table.name}.{self.key.name}"))
         unknown = update(self.table).where(self.table.c.epoch != epoch, self.table.c.state == Known.OPEN, applied)
         await tx.execute(unknown.values(state=Known.CLOSING.value))
 
     async def count(self, tx: AsyncConnection, ids: Sequence[UUID] | None = None) -> int:
         """How many rows there are; of these IDs, where some are given."""
         counted = select(func.count()).select_from(self.table)
-        return int((await tx.execute(counted if ids is None else counted.where(self._key.in_(ids)))).scalar_one())
-
-    async def close(self) -> None:
-        """The second step of closing, for every row that is in the first: waits for open writes, and locks nothing else.
-
-        What nobody writes to goes in batches; only the others are waited for, one by one.
-        """
-        if not await self._closing():
-            return
-        while await self._fence(true(), skip_locked=True) == CLOSE_BATCH:
-            continue
-        for id in await self._closing():
-            try:
-                await self._fence(self._key == id)
-            except LockTimeout:  # a write is open for long: the row refuses new ones, and the feed must not wait for it
-                log.warning("a known row cannot be closed yet", type=self.type, id=str(id))
-
-    async def _closing(self) -> Sequence[UUID]:
-        async with self._platform.transaction(read_only=True) as tx:
-            return (await tx.execute(select(self._key).where(self.table.c.state == Known.CLOSING))).scalars().all()
-
-    async def _fence(self, which: ColumnElement[bool], *, skip_locked: bool = False) -> int:
-        """Closes such rows in one transaction; how many there were."""
-        closing = select(self._key).where(which, self.table.c.state == Known.CLOSING).order_by(self._key).limit(CLOSE_BATCH)
-        async with self._platform.transaction(lock_seconds=CLOSE_LOCK_SECONDS) as tx:
-            ids: Sequence[UUID] = (await tx.execute(closing.with_for_update(skip_locked=skip_locked))).scalars().all()
-            close = update(self.table).where(self._key.in_(ids))
-            await tx.execute(close.values(state=Known.CLOSED.value, fence=self.table.c.fence + 1))
-            if self._closed is not None:
-                for id in ids:
-                    await self._closed(tx, id)
-        return len(ids)
-
-    async def due(self, after: UUID | None) -> Sequence[UUID]:
-        """Whose CASCADE and NULLIFY are due, by ID, some of them: what is gone, and has been closed."""
-        found = select(self._key).where(self._is_due).order_by(self._key).limit(DUE_BATCH)
-        async with self._platform.transaction(read_only=True) as tx:
-            return (await tx.execute(found if after is None else found.where(self._key > after))).scalars().all()
-
-    async def lock_due(self, tx: AsyncConnection, id: UUID) -> bool:
-        """Whether that is so, and stays so until the transaction ends."""
-        locked = select(self._key).where(self._key == id, self._is_due).with_for_update(key_share=True)
-        return (await tx.execute(locked)).first() is not None
-
-    async def mark_purged(self, tx: AsyncConnection, id: UUID) -> None:
-        """Nothing is due any more (rule 5: last, at that version)."""
-        await tx.execute(update(self.table).where(self._key == id).values(state=Known.PURGED.value))
-
-    @property
-    def _is_due(self) -> ColumnElement[bool]:
-        return and_(self.table.c.gone, self.table.c.state == Known.CLOSED)
+        return int((await tx.execute(counted if ids is None else counted.where(self.key.in_(ids)))).scalar_one())
 
     def _row(self, id: UUID, epoch: UUID, version: int, referent: int, facts: Any) -> dict[str, Any]:
         """The row after it was heard of: what is not OPEN has its second step before it (rule 2)."""
         state = Known.OPEN if referent == Referent.OPEN else Known.CLOSING
         gone = referent == Referent.PURGED
         kept = {} if gone and not facts.type_url else self._facts(facts)  # what is gone may have none any more
-        return {self._key.name: id, "epoch": epoch, "version": version, "state": state.value, "gone": gone, **kept}
+        return {self.key.name: id, "epoch": epoch, "version": version, "state": state.value, "gone": gone, **kept}
 
     def _remember(self, ids: set[UUID]) -> None:
         now = asyncio.get_running_loop().time()
