@@ -31,7 +31,7 @@ export PYTHONTZPATH =
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-unit test-long lint format proto docs proto-check baseline lock bench-references up run status token \
-	logs psql events events-replay events-drop sagas audit backup restore down clean certs compose-up compose-down test-compose
+	logs psql events events-replay events-drop sagas referrers referrers-leave audit backup restore down clean certs compose-up compose-down test-compose
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' Makefile | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -102,11 +102,17 @@ events: .venv/ready ## list events that could not be applied (S=payments; of all
 events-replay: .venv/ready ## apply one, and what waits behind it, once its handler is mended (S=payments ID=..., ID=all)
 	@$(RUN) -m local events-replay --service '$(S)' --id "$$ID"
 
-events-drop: .venv/ready ## give one up for good, and apply what waits behind it (S=payments ID=... REASON='...')
-	@$(RUN) -m local events-drop --service '$(S)' --id "$$ID" --reason "$$REASON"
+events-drop: .venv/ready ## give one up for good, and apply what waits behind it (S=payments ID=... REASON='...'; ERROR=... for ID: all)
+	@$(RUN) -m local events-drop --service '$(S)' --id "$$ID" --error "$$ERROR" --reason "$$REASON"
 
 sagas: .venv/ready ## list what was begun across services and has not ended (S=payments; of all services without)
 	@$(RUN) -m local sagas --service '$(S)'
+
+referrers: .venv/ready ## list who refers to what a service owns, and is asked before a purge (S=identity; of all without)
+	@$(RUN) -m local referrers --service '$(S)'
+
+referrers-leave: .venv/ready ## ask no more about a column that is gone for good (S=identity REFERRER=bookings COLUMN=table.column)
+	@$(RUN) -m local referrers-leave --service '$(S)' --referrer "$$REFERRER" --column "$$COLUMN"
 
 audit: .venv/ready ## ask whether what services refer to at each other is there (REPAIR=yes COLUMNS='...' STACK=a stack.json)
 	@$(RUN) -m audit --columns '$(COLUMNS)' $(if $(STACK),--stack '$(STACK)') $(if $(filter yes,$(REPAIR)),--repair)

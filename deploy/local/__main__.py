@@ -11,10 +11,11 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy.engine import make_url
 
-from local import admin, parked, sagas, stack
+from local import admin, parked, referrers, sagas, stack
 from local.backup import CannotRestore, ServiceSchema
 from local.database import ROOT, SERVICES
 from local.postgres import CannotStart, binaries, data_folder
@@ -33,7 +34,9 @@ def main(arguments: list[str], environ: dict[str, str]) -> int:
     for name, run in COMMANDS.items():
         added = commands.add_parser(name, help=run.__doc__)
         added.set_defaults(run=run)
-        _options(name, added)
+        for named, option, about in OPTIONS:
+            if name in named:
+                added.add_argument(option, **about)
     chosen = parser.parse_args(arguments)
     chosen.environ = environ
     try:
@@ -43,32 +46,29 @@ def main(arguments: list[str], environ: dict[str, str]) -> int:
         return REFUSED
 
 
-def _options(name: str, added: argparse.ArgumentParser) -> None:
-    """What a command is told."""
-    if name in {"up", "run"}:
-        added.add_argument("--ports", default="", help="'identity=6051 bookings=6052': others than 50051 to 50053")
-    if name in {"logs", "psql", "backup", "restore"}:
-        added.add_argument("service", choices=SERVICES)
-    if name == "backup":
-        added.add_argument("--to", required=True, type=_file, help="a file that is not there yet")
-    if name == "restore":
-        added.add_argument("--from", required=True, type=_file, dest="file", help="what backup wrote")
-        added.add_argument("--data-only", action="store_true", help="into the tables that are there")
-        added.add_argument("--confirmed", action="store_true", help="what the service has now may go")
-    if name.startswith("events"):
-        added.add_argument("--service", default="", choices=("", *parked.FOLLOWERS))
-    if name == "sagas":
-        added.add_argument("--service", default="", choices=("", *SERVICES))
-    if name in {"events-replay", "events-drop"}:
-        added.add_argument("--id", default="", help="of the event; or, to replay, all")
-    if name == "events-drop":
-        added.add_argument("--reason", default="", help="kept in the journal")
-
-
 def _file(name: str) -> Path:
     if not name:
         raise argparse.ArgumentTypeError("name a file")
     return Path(name)
+
+
+OPTIONS: tuple[tuple[set[str], str, dict[str, Any]], ...] = (
+    ({"up", "run"}, "--ports", {"default": "", "help": "'identity=6051 bookings=6052': others than 50051 to 50053"}),
+    ({"logs", "psql", "backup", "restore"}, "service", {"choices": SERVICES}),
+    ({"backup"}, "--to", {"required": True, "type": _file, "help": "a file that is not there yet"}),
+    ({"restore"}, "--from", {"required": True, "type": _file, "dest": "file", "help": "what backup wrote"}),
+    ({"restore"}, "--data-only", {"action": "store_true", "help": "into the tables that are there"}),
+    ({"restore"}, "--confirmed", {"action": "store_true", "help": "what the service has now may go"}),
+    ({"events", "events-replay", "events-drop"}, "--service", {"default": "", "choices": ("", *parked.FOLLOWERS)}),
+    ({"sagas"}, "--service", {"default": "", "choices": ("", *SERVICES)}),
+    ({"events-replay", "events-drop"}, "--id", {"default": "", "help": "of the event; or, to replay, all"}),
+    ({"events-drop"}, "--error", {"default": "", "help": "instead of an event: all that fail with it"}),
+    ({"events-drop"}, "--reason", {"default": "", "help": "kept in the journal"}),
+    ({"referrers", "referrers-leave"}, "--service", {"default": "", "choices": ("", *referrers.OWNERS)}),
+    ({"referrers-leave"}, "--referrer", {"default": "", "help": "the service that refers no more"}),
+    ({"referrers-leave"}, "--column", {"default": "", "help": "by this table.column"}),
+)
+"""What commands are told."""
 
 
 def up(chosen: argparse.Namespace) -> int:
@@ -161,7 +161,17 @@ def events_replay(chosen: argparse.Namespace) -> int:
 
 def events_drop(chosen: argparse.Namespace) -> int:
     """Give a parked event up, with the reason, and apply what waits behind it"""
-    return parked.drop(stack.load(FOLDER), chosen.service, chosen.id, chosen.reason)
+    return parked.drop(stack.load(FOLDER), chosen.service, chosen.id, chosen.error, chosen.reason)
+
+
+def referring(chosen: argparse.Namespace) -> int:
+    """List who refers to what services own, and so is asked before a purge"""
+    return referrers.show(stack.load(FOLDER), chosen.service)
+
+
+def referrers_leave(chosen: argparse.Namespace) -> int:
+    """Have a column leave that refers no more"""
+    return referrers.leave(stack.load(FOLDER), chosen.service, chosen.referrer, chosen.column)
 
 
 def token(chosen: argparse.Namespace) -> int:
@@ -184,7 +194,7 @@ def clean(chosen: argparse.Namespace) -> int:
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "up": up, "run": run, "status": status, "token": token, "logs": logs, "psql": psql, "down": down, "clean": clean,
     "events": events, "events-replay": events_replay, "events-drop": events_drop,
-    "sagas": unfinished, "backup": backup, "restore": restore,
+    "referrers": referring, "referrers-leave": referrers_leave, "sagas": unfinished, "backup": backup, "restore": restore,
 }  # fmt: skip
 
 

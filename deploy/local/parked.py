@@ -43,11 +43,11 @@ def replay(stack: Stack, service: str, id: str) -> int:
     return command(stack, service, "events", "replay", "--all" if id == "all" else id).returncode
 
 
-def drop(stack: Stack, service: str, id: str, reason: str) -> int:
-    """Gives one event up; the exit code. Raises StackFails."""
-    if not service or not id or not reason:
-        raise StackFails("say which, and why: make events-drop S=payments ID=<event> REASON='...'")
-    return command(stack, service, "events", "drop", id, f"--reason={reason}").returncode
+def drop(stack: Stack, service: str, id: str, error: str, reason: str) -> int:
+    """Gives one event up, or all that fail with an error; the exit code. Raises StackFails."""
+    if not service or bool(id) == bool(error) or not reason:
+        raise StackFails("say which, and why: make events-drop S=payments ID=<event> REASON='...', or ERROR=<as listed> for ID")
+    return command(stack, service, "events", "drop", id or f"--error={error}", f"--reason={reason}").returncode
 
 
 def command(stack: Stack, service: str, *arguments: str, captured: bool = False) -> "subprocess.CompletedProcess[str]":

@@ -3,7 +3,8 @@
 An event that fails is set aside in that transaction (`parked`): it keeps the later ones of its entity back, and no others.
 
 `feed_state` also says how far another service's feed is known to be complete (staleness), and since which life of this
-database everything up to the owner's head has been applied (readiness, held by the triggers of `references`).
+database everything up to the owner's head has been applied, and for which columns that had been registered by then (readiness,
+held by the triggers of `references`).
 """
 
 import asyncio
@@ -13,7 +14,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 import structlog
-from sqlalchemy import BigInteger, Column, DateTime, MetaData, Table, Text, Uuid, text
+from sqlalchemy import ARRAY, BigInteger, Column, DateTime, MetaData, Table, Text, Uuid, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dbcommon import left, parked
@@ -43,6 +44,7 @@ def table(metadata: MetaData) -> Table:
         Column("position", BigInteger),
         Column("complete_until", DateTime(timezone=True), nullable=False, server_default=text("'-infinity'")),
         Column("ready_incarnation", Text),
+        Column("ready_columns", ARRAY(Text), nullable=False, server_default=text("'{}'")),
         Column("resynchronisation", Uuid),
         Column("resynchronising_epoch", Uuid),
     )
@@ -78,6 +80,10 @@ class Batch(Protocol):
     @property
     def position(self) -> tuple[UUID, int]:
         """The place of the cursor."""
+
+    @property
+    def registered(self) -> Sequence[str] | None:
+        """The columns ("bookings.station_id") that were registered with the owner before the call; None makes nobody ready."""
 
 
 class Inbox:
@@ -167,18 +173,21 @@ class Inbox:
     async def _move(self, tx: AsyncConnection, batch: Batch) -> bool:
         """Moves the cursor, which keeps everybody else out; whether anything of the owner lies aside. Superseded, EpochLeft."""
         caught_up = batch.position[0] == batch.head[0] and batch.position[1] >= batch.head[1]
+        ready = f":ready AND {self._service}.incarnation() = :incarnation"
         move = (
             f"UPDATE {self._service}.feed_state SET cursor = :cursor, epoch = :epoch, position = :position,"
             " complete_until = greatest(complete_until, :complete_until),"
-            f" ready_incarnation = CASE WHEN :caught_up AND {self._service}.incarnation() = :incarnation"
-            "   THEN :incarnation ELSE ready_incarnation END"
+            f" ready_incarnation = CASE WHEN {ready} THEN :incarnation ELSE ready_incarnation END,"
+            f" ready_columns = CASE WHEN NOT ({ready}) THEN ready_columns WHEN ready_incarnation = :incarnation"
+            "   THEN ARRAY(SELECT unnest(ready_columns) UNION SELECT unnest(CAST(:columns AS text[])) ORDER BY 1) ELSE :columns END"
             f" WHERE owner = :owner AND cursor IS NOT DISTINCT FROM :old RETURNING {self._service}.incarnation(),"
             f" EXISTS (SELECT FROM {self._service}.parked_events p WHERE p.owner = :owner),"
             f" {left.is_left(self._service, ':epoch', ':head')}"
         )
         values = {
             "cursor": batch.cursor, "epoch": batch.position[0], "position": batch.position[1],
-            "complete_until": batch.complete_until, "caught_up": caught_up, "incarnation": self._incarnation,
+            "complete_until": batch.complete_until, "ready": caught_up and batch.registered is not None,
+            "columns": list(batch.registered or ()), "incarnation": self._incarnation,
             "owner": self._owner, "old": self._cursor, "head": batch.head[0],
         }  # fmt: skip
         incarnation, aside, was_left = (await tx.execute(text(move), values)).first() or (None, False, False)

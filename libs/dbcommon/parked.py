@@ -139,7 +139,9 @@ async def put(tx: AsyncConnection, service: str, lane: Lane, event: Any, content
     """Puts an event at the end of its lane: at its head with the failure of its first attempt, or behind others. TooManyFail."""
     count = f"SELECT count(*) FROM {service}.parked_events WHERE owner = :owner"
     if (await tx.execute(text(count), {"owner": lane.owner})).scalar_one() >= ASIDE_MAX:
-        raise TooManyFail(f"{ASIDE_MAX} events of {lane.owner} lie aside: its feed waits until they are replayed or dropped")
+        raise TooManyFail(
+            f"{ASIDE_MAX} events of {lane.owner} lie aside: its feed waits until they are replayed or dropped (events list, replay --all, drop --error)"
+        )
     insert = (
         f"INSERT INTO {service}.parked_events ({EVENT}, {FAILED}, next_attempt_time)"
         " VALUES (:owner, :event_id, :type, :entity_id, :station_id, :epoch, :position, :version, :event,"

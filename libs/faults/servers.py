@@ -4,10 +4,15 @@ from faults.kinds import ResourceExhausted, Unavailable
 
 
 class PeerUnavailable(Unavailable):
-    """The service that would have to be asked does not answer."""
+    """The service that would have to be asked does not answer, or answers that it cannot: `answered` is its reason then."""
 
     reason = "PEER_UNAVAILABLE"
     common = True
+
+    def __init__(self, message: str, *, answered: str = "", **metadata: object) -> None:
+        """Keeps what the peer said for who asked it; further callers have the sentence."""
+        super().__init__(message, **metadata)
+        self.answered = answered
 
 
 class DatabaseUnavailable(Unavailable):

@@ -71,8 +71,9 @@ def fault_of(error: grpc.aio.AioRpcError, *, peer: str) -> Fault:
     """What a peer's failure means to the one who asked it: PeerUnavailable, or what the peer refused."""
     info, number = error_info(error), int(error.code().value[0])
     if error.code() in PEER_FAILS:
-        said = "does not answer" if info is None else f"answers {error.code().name}: {info.reason}"
-        return PeerUnavailable(f"{peer} {said}", peer=peer)
+        if info is None:
+            return PeerUnavailable(f"{peer} does not answer", peer=peer)
+        return PeerUnavailable(f"{peer} answers {error.code().name}: {info.reason}", peer=peer, answered=info.reason)
     if info is None or number not in {code.value for code in Code}:
         return PeerUnavailable(f"{peer} answers {error.code().name} without a reason", peer=peer)
     return Remembered(

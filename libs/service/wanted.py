@@ -11,7 +11,7 @@ from teppan.common.v1 import audits_pb2, events_pb2, references_pb2
 
 from dbcommon.attempts import Handler
 from dbcommon.audit import Auditor
-from dbcommon.references import Counting, Driver, KnownRows
+from dbcommon.references import Counting, Driver, KnownRows, Registry
 from dbcommon.replay import Parked
 from dbcommon.sagas import Kind, Sagas
 from referring import Column
@@ -63,6 +63,8 @@ class Serving:
     fresh: Callable[[], None] | None = None
     """Refuses users' calls where too little was heard, beside what every service has to have heard of revocations."""
     purges: Driver | None = None
+    referrers: Registry | None = None
+    """Who refers to what it owns."""
     counting: Referring | None = None
     """Instead of who counts what refers to the known rows."""
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)

@@ -59,11 +59,13 @@ def build(config: Config) -> Serving:
     )
 
     deposits = Deposits(platform=parts.platform, encode=event_to_pb, now=now, new_id=new_id)
+    registry = parts.registry(TYPES)
     accounts = Accounts(deposits=deposits, read=heard.account_from_event)
     return Serving(
         parts=parts,
         verifier=parts.verifier(published_keys(identity), events_of(identity)),
-        referents=Referents(platform=parts.platform, feed=parts.feed, registry=parts.registry(TYPES), encode=event_to_pb),
+        referents=Referents(platform=parts.platform, feed=parts.feed, registry=registry, encode=event_to_pb),
+        referrers=registry,
         services=SERVICES,
         register=[
             lambda server: customers_pb2_grpc.add_CustomersServiceServicer_to_server(CustomersServicer(customers), server),

@@ -81,6 +81,7 @@ def build(config: Config) -> Serving:
         verifier=parts.verifier(FixedKeys.from_jwks(config.jwks), parts.own_events),
         referents=referents,
         purges=purging.driver,
+        referrers=registry,
         sagas=sagas.KINDS,
         peers=peers,
         services=SERVICES,

@@ -13,6 +13,7 @@ from local.database import Server
 from referring import Rule
 from rpccommon.registry import registry
 from tests.bench.creates import DAY, ID_OF, SLOTS, START
+from tests.readiness import caught_up
 
 EPOCH = uuid4()
 STATIONS = 500
@@ -21,7 +22,7 @@ CAPACITY = 32_767
 AS_IT_IS, KEY_ONLY, WITHOUT = "as it is", "a foreign key only", "without both"
 ID = ID_OF.format("s")
 SEED = [
-    f"INSERT INTO bookings.feed_state (owner, epoch, ready_incarnation) VALUES ('identity', '{EPOCH}', bookings.incarnation())",
+    caught_up("bookings", "identity", EPOCH),
     f"""INSERT INTO bookings.known_stations (id, epoch, version, state, code, time_zone, currency_code)
         SELECT {ID}, '{EPOCH}', 1, {Known.OPEN:d}, 'S' || s, 'Europe/Berlin', 'EUR' FROM generate_series(1, {STATIONS}) s""",
     f"""INSERT INTO bookings.customers (station_id, id, name, email, email_index, version, create_time, update_time)

@@ -81,6 +81,18 @@ def test_a_replay_that_fails_and_a_drop_say_what_became_of_it(embedded: Stack, p
     assert (again.returncode, again.stdout) == (1, f"{parked}: no such event lies aside\n")
 
 
+def test_all_that_fail_alike_are_dropped_at_once_with_what_fails_behind_them(embedded: Stack, parked: UUID) -> None:
+    drop = ("events-drop", "--service", "payments", "--reason", "it's of nothing", "--error")
+    other = make(embedded, *drop, "KeyError")
+    assert (other.returncode, other.stdout) == (1, "nothing lies aside that fails with KeyError\n")
+    first = make(embedded, *drop, "ValueError")
+    assert (first.returncode, first.stdout.count(": dropped"), str(parked) in first.stdout) == (0, 1, True)
+    assert "fails: NoHandler" in first.stdout  # what waited behind it is tried now, and fails otherwise
+    second = make(embedded, *drop, "NoHandler")
+    assert (second.returncode, second.stdout.count(": dropped")) == (0, 1)
+    assert make(embedded, "events").stdout == "Every event is applied.\n"
+
+
 @pytest.mark.parametrize("arguments", [("events-replay",), ("events-drop", "--service", "payments", "--id", str(uuid4()))])
 def test_who_forgets_to_say_which_or_why_is_told_how(embedded: Stack, arguments: tuple[str, ...]) -> None:
     done = make(embedded, *arguments)

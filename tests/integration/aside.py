@@ -18,6 +18,7 @@ from dbcommon.inbox import Inbox
 from dbcommon.references import Referent
 from dbcommon.replay import Parked
 from local.database import Server
+from tests.readiness import columns
 
 TYPE = "identity.Station"
 EPOCH = uuid4()
@@ -38,6 +39,7 @@ class Batch:
     position: tuple[UUID, int]
     head: tuple[UUID, int]
     complete_until: datetime = datetime(2030, 1, 1, tzinfo=UTC)
+    registered: Sequence[str] | None = tuple(columns("bookings", "identity"))
 
 
 @dataclass

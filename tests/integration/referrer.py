@@ -20,6 +20,7 @@ from dbcommon.references import Consequences, Known, KnownRows, Referent
 from local.database import Server
 from referring import Column
 from rpccommon.registry import registry
+from tests.readiness import caught_up
 
 EPOCH, NEXT = uuid4(), uuid4()
 """The epoch that identity's feed is in, and another one."""
@@ -148,9 +149,8 @@ async def referrer_on(server: Server, database: str) -> AsyncIterator[Referrer]:
     """Bookings, which has caught up with identity."""
     urls = server.roles("bookings", database)
     app, platform = Database(urls["app"], pool_size=4), Database(urls["platform"], pool_size=4)
-    ready = "INSERT INTO bookings.feed_state (owner, cursor, epoch, ready_incarnation) VALUES ('identity', 'at', :epoch, bookings.incarnation())"
     async with platform.transaction() as tx:
-        await tx.execute(text(ready), {"epoch": EPOCH})
+        await tx.execute(text(caught_up("bookings", "identity", EPOCH, cursor="at")))
     yield Referrer(app, platform)
     await app.close()
     await platform.close()

@@ -41,6 +41,7 @@ from payments.wire import heard as payments_heard
 from payments.wire.payments import account_event_to_pb, payment_event_to_pb
 from rpccommon.feed import Batch, stored_to_pb
 from rpccommon.registry import registry
+from tests.readiness import caught_up, columns
 
 ANN = Caller(kind=Kind.USER, subject=str(UUID(int=1)), name="Ann")
 KEY = b"k" * 32
@@ -58,7 +59,6 @@ KNOWN = (
     "INSERT INTO payments.known_stations (id, epoch, version, state) VALUES ($1, $1, 1, 1)",
     "INSERT INTO bookings.customers (station_id, id, name, email, email_index, version, create_time, update_time) VALUES ($1, $1, '', '', '', 1, now(), now())",
 )
-READY = "INSERT INTO {0}.feed_state (owner, epoch, ready_incarnation) VALUES ('identity', $1, {0}.incarnation())"
 
 
 @dataclass
@@ -114,7 +114,7 @@ class Process:
         events, reached = await feed.after(place, types=[], tenants=[], limit=BATCH)
         batch = Batch(
             events=[stored_to_pb(each) for each in events], cursor=f"{reached[0]}/{reached[1]}", complete_until=head.complete_until,
-            head=(head.epoch, head.position), position=reached,
+            head=(head.epoch, head.position), position=reached, registered=columns(self.service, owner),
         )  # fmt: skip
         await inbox.apply(batch)
 
@@ -274,7 +274,7 @@ async def world_on(server: Server, database: str) -> AsyncIterator[World]:
     processes = {service: Process(server, database, service, clock) for service in ("bookings", "payments")}
     feeds = {service: Feed(process.platform, service) for service, process in processes.items()}
     for service in processes:
-        await outside.execute(READY.format(service), uuid4())
+        await outside.execute(caught_up(service, "identity", uuid4()))
     world = World(server, database, outside, clock, processes, feeds)
     await world.begin()
     for _ in range(2):  # the relays begin their epochs first

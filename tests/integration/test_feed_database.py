@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -14,7 +14,7 @@ from bookings.tables import outbox
 from dbcommon import feed
 from dbcommon.database import Database, Transaction
 from dbcommon.feed import Event, Feed
-from dbcommon.inbox import Inbox
+from dbcommon.inbox import Inbox, forget_readiness
 from dbcommon.relay import Relay
 from dbcommon.resync import Superseded
 from faults import CursorDiverged, FeedStale, LockTimeout
@@ -135,6 +135,7 @@ class Batch:
     position: tuple[UUID, int]
     head: tuple[UUID, int]
     complete_until: datetime = datetime(2030, 1, 1, tzinfo=UTC)
+    registered: Sequence[str] | None = ()
 
 
 def batch(first: int, last: int, head: int) -> Batch:
@@ -193,3 +194,30 @@ async def test_a_service_is_ready_once_it_has_applied_all_up_to_the_head(platfor
     look = "SELECT ready_incarnation = bookings.incarnation() FROM bookings.feed_state WHERE owner = 'identity'"
     async with platform.transaction(read_only=True) as tx:
         assert bool((await tx.execute(text(look))).scalar_one()) is ready
+
+
+async def readied(platform: Database, registered: Sequence[str] | None) -> list[str] | None:
+    """What a service is ready for once a process that has registered columns has applied all up to the head; None for nothing."""
+    applied = Applied(platform)
+    await applied.inbox.cursor()
+    await applied.inbox.begin()
+    await applied.inbox.apply(replace(batch(3, 2, 2), registered=registered))
+    look = "SELECT CASE WHEN ready_incarnation = bookings.incarnation() THEN ready_columns END FROM bookings.feed_state"
+    async with platform.transaction(read_only=True) as tx:
+        found: list[str] | None = (await tx.execute(text(look))).scalar_one()
+    return found
+
+
+async def test_a_service_is_ready_for_the_columns_that_any_of_its_processes_has_registered(platform: Database) -> None:
+    assert await readied(platform, None) is None
+    assert await readied(platform, ["b.id"]) == ["b.id"]
+    assert await readied(platform, ["a.id", "b.id"]) == ["a.id", "b.id"]
+    assert await readied(platform, ["b.id"]) == ["a.id", "b.id"]  # code of before, which leads while a release is rolled out
+    assert await readied(platform, None) == ["a.id", "b.id"]
+
+
+async def test_after_a_restart_only_what_was_registered_again_is_ready(platform: Database) -> None:
+    assert await readied(platform, ["a.id", "b.id"]) == ["a.id", "b.id"]
+    async with platform.transaction() as tx:
+        await tx.execute(text(forget_readiness("bookings")))
+    assert await readied(platform, ["b.id"]) == ["b.id"]

@@ -22,12 +22,12 @@ from dbcommon.references import Known, KnownRows, Referent
 from dbcommon.references.closing import LOCK_SECONDS
 from faults import ReferenceClosed
 from local.database import Server
+from tests.readiness import caught_up
 
 WRITERS = 16
 WRITTEN_MIN = 20 * WRITERS
 EPOCH, STATION = uuid4(), uuid4()
 START = datetime(2030, 1, 1, 12, tzinfo=UTC)
-READY = "INSERT INTO bookings.feed_state (owner, ready_incarnation) VALUES ('identity', bookings.incarnation())"
 
 
 @dataclass
@@ -86,7 +86,7 @@ async def platform(server: Server, database: str) -> AsyncIterator[Database]:
     row = {"id": STATION, "epoch": EPOCH, "version": 1, "state": Known.OPEN.value}
     facts = {"code": "MITTE", "time_zone": "Europe/Berlin", "currency_code": "EUR"}
     async with opened.transaction() as tx:
-        await tx.execute(text(READY))
+        await tx.execute(text(caught_up("bookings", "identity", EPOCH)))
         await tx.execute(insert(known_stations).values(**row, **facts))
     yield opened
     await opened.close()

@@ -117,6 +117,16 @@ async def test_a_closing_and_a_reopening_behind_it_end_open_and_usable(stations:
     assert await stations.refers(BAD) is None
 
 
+async def test_a_column_that_was_not_registered_before_the_handshake_refers_to_nothing(stations: Stations) -> None:
+    """As after a release that adds it, while code of before leads (rule 6)."""
+    async with stations.follower.platform.transaction() as tx:
+        await tx.execute(text("UPDATE bookings.feed_state SET ready_columns = array_remove(ready_columns, 'schedules.station_id')"))
+    assert await stations.refers(GOOD) == "schedules_station_id_ready"
+    stations.follower.stream.tell(BAD)
+    await stations.follow()
+    assert await stations.refers(GOOD) is None
+
+
 async def test_after_a_restart_the_service_gets_ready_for_all_entities_but_the_one_whose_event_lies_aside(
     stations: Stations,
 ) -> None:

@@ -24,6 +24,7 @@ from payments import store
 from payments.domain import Account, Kind, Method, NewPayment, Overpaid, Payment, receive, record
 from payments.tables import booking_accounts
 from payments.wire import heard
+from tests.readiness import caught_up
 
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
 EPOCH = uuid4()
@@ -103,11 +104,10 @@ async def unknown(server: Server, database: str) -> AsyncIterator[Stage]:
     app, platform = Database(urls["app"], pool_size=4), Database(urls["platform"], pool_size=4)
     accounts = KnownRows(platform, booking_accounts, owner="bookings", type="bookings.Booking", facts=heard.booking_facts)
     stage = Stage(app, platform, accounts, station=uuid4(), booking=uuid4())
-    ready = "INSERT INTO payments.feed_state (owner, epoch, ready_incarnation) VALUES (:owner, :epoch, payments.incarnation())"
     known = "INSERT INTO payments.known_stations (id, epoch, version, state) VALUES (:station, :epoch, 1, 1)"
     async with platform.transaction() as tx:
         for owner in ("identity", "bookings"):
-            await tx.execute(text(ready), {"owner": owner, "epoch": EPOCH})
+            await tx.execute(text(caught_up("payments", owner, EPOCH)))
         await tx.execute(text(known), {"station": stage.station, "epoch": EPOCH})
     yield stage
     await app.close()

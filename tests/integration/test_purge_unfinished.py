@@ -14,10 +14,12 @@ from teppan.common.v1 import options_pb2
 from teppan.common.v1 import references_pb2 as references
 from teppan.identity.v1 import stations_pb2 as pb
 
+from dbcommon.references import Known
 from faults import NotClosedYet
 from local.database import Server
-from referring import Column
+from referring import Column, Rule
 from rpccommon.references import Referring
+from rpccommon.registry import registry
 from service import Serving
 from tests.integration.people import state_of
 from tests.integration.stage import Teppan, eventually, new, refused, teppan_on
@@ -128,3 +130,31 @@ async def test_whoever_leads_next_ends_what_the_one_before_left(held: Held) -> N
         assert await state(teppan, station) == pb.STATION_STATE_PURGED
 
     await eventually(ended)
+
+
+async def test_a_release_that_refers_by_one_more_column_follows_while_a_purge_keeps_it_from_registering(
+    held: Held, outside: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teppan = held.teppan
+    station, other = await purging(held), await teppan.station()
+    newcomer = Column(service="bookings", table="vouchers", name="station_id", type="identity.Station", rule=Rule.CASCADE)
+    await teppan.stop("bookings")
+    with monkeypatch.context() as release:
+        release.setattr("service.workers.registry", lambda: [*registry(), newcomer])
+        release.setattr("rpccommon.feed.consumer.REGISTER_AGAIN_SECONDS", 0.1)
+        await teppan.start("bookings")
+        await teppan.turn(other, "Delete")
+        ready = "SELECT ready_columns FROM bookings.feed_state WHERE owner = 'identity'"
+
+        async def heard() -> None:
+            assert await outside.fetchval("SELECT state FROM bookings.known_stations WHERE id = $1", UUID(other)) == Known.CLOSED
+
+        await eventually(heard)
+        assert "vouchers.station_id" not in await outside.fetchval(ready)
+        held.payments.let.set()
+
+        async def registered() -> None:
+            assert await state(teppan, station) == pb.STATION_STATE_PURGED
+            assert "vouchers.station_id" in await outside.fetchval(ready)
+
+        await eventually(registered)

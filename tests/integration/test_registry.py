@@ -109,6 +109,38 @@ async def test_who_is_registered_or_named_by_the_contract_does_not_wait(registry
     await registry.register([MEMBER])
 
 
+async def test_who_leaves_is_expected_no_more_and_whoever_asked_before_asks_again(
+    platform: Database, registry: Registry, rows: asyncpg.Connection
+) -> None:
+    await registry.register([NEWCOMER, replace(NEWCOMER, name="home_id")])
+    before = await expected(platform, registry)
+    await registry.leave("loyalty", ["cards.home_id"])
+    after = await expected(platform, registry)
+    assert (set(after.columns["loyalty"]), after.version) == ({"cards.station_id"}, before.version + 1)
+    assert [(each.column, each.rule, each.in_contract) for each in await registry.referrers() if each.service == "loyalty"] == [
+        ("cards.station_id", Rule.RESTRICT, False)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("service", "column", "why"),
+    [
+        ("loyalty", "cards.owner_id", "loyalty has registered no such column"),
+        ("bookings", "slots.station_id", "the contract names it"),
+    ],
+)
+async def test_who_may_not_leave_is_told_why_and_nobody_leaves_then(
+    platform: Database, registry: Registry, service: str, column: str, why: str
+) -> None:
+    await registry.register([replace(NEWCOMER, service=service), replace(MEMBER, service=service)])
+    before = await expected(platform, registry)
+    with pytest.raises(InvalidArgument) as refusal:
+        await registry.leave(service, ["cards.station_id", column])
+    assert list(refusal.value.fields) == [column]
+    assert why in refusal.value.fields[column]
+    assert await expected(platform, registry) == before
+
+
 async def test_a_registration_is_not_acknowledged_before_it_is_durable_whatever_the_default_is(
     server: Server, database: str, platform: Database, rows: asyncpg.Connection
 ) -> None:

@@ -106,10 +106,10 @@ async def test_a_service_registers_what_the_contract_says_it_refers_to_that_peer
         column("station_id", service="payments", type="test.Station"),
     ]  # fmt: skip
     register = registration(on.peer, "bookings", declared)
-    assert register is not None
-    await register()
+    assert await register() == ["bookings.station_id", "bookings.user_id"]
     assert source.registered == [declared[:2]], "without those that may dangle, of others, and to others"
-    assert registration(on.peer, "identity", declared) is None
+    assert await registration(on.peer, "identity", declared)() == []
+    assert len(source.registered) == 1, "who refers to nothing does not ask"
 
 
 async def test_who_registers_speaks_for_itself_and_hears_the_head(on: Stage, source: Source) -> None:

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import structlog
 
+from dbcommon.references.counting import COUNT_MAX
 from dbcommon.references.purging import Asked, Purgeable, Purges, Stage
 from faults import Fault, NotClosedYet, PeerUnavailable, StillReferenced
 from referring import Rule
@@ -15,8 +16,6 @@ PAUSE_SECONDS_MIN = 0.05
 PAUSE_SECONDS_MAX = 1.0
 WORKER_PAUSE_SECONDS_MIN = 0.5
 WORKER_PAUSE_SECONDS_MAX = 30.0
-COUNTED_MAX = 1_000
-"""Who refers counts no further."""
 
 log = structlog.get_logger()
 
@@ -38,7 +37,7 @@ class Driver:
         self._referrers = referrers
 
     async def drive(self, type: str, id: UUID, *, patience: float) -> None:
-        """Takes a purge that has begun as far as it goes within `patience` seconds. Begins none.
+        """Takes a purge that somebody has begun on to its end, or as far as it comes in `patience` seconds.
 
         Raises StillReferenced; NotClosedYet where the time was up before it came to PURGING, or those who refer had heard of
         it; PeerUnavailable; FeedStale. Whoever calls again goes on from there.
@@ -82,11 +81,13 @@ class Driver:
         """What every expected referrer says is left, by column. Raises faults: who says nothing of a column has not answered."""
         left: dict[str, tuple[Rule, int]] = {}
         for service, columns in sorted(asked.expected.columns.items()):
+            leaves = f"if that is gone for good: python -m {type.partition('.')[0]} referrers leave {service} "
             if (referrer := self._referrers.get(service)) is None:
-                raise PeerUnavailable(f"{service} refers to the {type}, and nobody here knows the way to it", peer=service)
+                unknown = f"{service} refers to the {type}, and nobody here knows the way to it"
+                raise PeerUnavailable(f"{unknown} ({leaves}{' '.join(sorted(columns))})", peer=service)
             counts = await referrer.count(type, asked.id, epoch=asked.epoch, version=asked.version)
-            if unsaid := columns.keys() - counts.keys():
-                raise PeerUnavailable(f"{service} says nothing of {', '.join(sorted(unsaid))}", peer=service)
+            if unsaid := sorted(columns.keys() - counts.keys()):
+                raise PeerUnavailable(f"{service} says nothing of {', '.join(unsaid)} ({leaves}{' '.join(unsaid)})", peer=service)
             left |= {f"{service}.{column}": (rule, counts[column]) for column, rule in columns.items()}
         return left
 
@@ -109,7 +110,7 @@ class _Patience:
 
 
 def _still_referenced(type: str, held: Mapping[str, int]) -> StillReferenced:
-    counts = {column: f"{count}+" if count >= COUNTED_MAX else str(count) for column, count in sorted(held.items())}
+    counts = {column: f"{count}+" if count >= COUNT_MAX else str(count) for column, count in sorted(held.items())}
     said = ", ".join(f"{column} ({count})" for column, count in counts.items())
     message = f"the {type} is still referred to by {said}"
     return StillReferenced(message, column=",".join(counts), count=",".join(counts.values()))

@@ -8,7 +8,7 @@ from faults import Fault, FeedStale, ReferenceClosed
 
 
 def guard(service: str, table: str, column: str, *, known: Table, owner: str, tenant: str | None = None) -> list[str]:
-    """The trigger that lets a row refer only to an OPEN entity, in a database that has caught up with its owner (rules 1, 7).
+    """The trigger that lets a row refer only to an OPEN entity, in a database that has caught up with its owner (rules 1, 6, 7).
 
     `tenant` is the column, of both tables, that must agree besides. Refuses under the names of `refusals`.
     """
@@ -26,7 +26,8 @@ BEGIN
   IF current_setting('transaction_isolation') <> 'read committed' THEN
     RAISE EXCEPTION 'a row that refers is written at READ COMMITTED' USING ERRCODE = 'invalid_transaction_state';
   END IF;
-  SELECT k.state, (SELECT s.ready_incarnation FROM {service}.feed_state s WHERE s.owner = '{owner}') = {service}.incarnation()
+  SELECT k.state, (SELECT s.ready_incarnation = {service}.incarnation() AND '{table}.{column}' = ANY (s.ready_columns)
+                     FROM {service}.feed_state s WHERE s.owner = '{owner}')
       AND NOT {parked.lies_aside(service, owner, f"NEW.{column}")}
     INTO found_state, caught_up FROM {service}.{known.name} k WHERE k.{key} = NEW.{column}{same} FOR KEY SHARE;
   IF NOT FOUND THEN

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import BigInteger, Boolean, Column, DateTime, MetaData, SmallInteger, Table, Text, Uuid, func, text
@@ -15,7 +16,7 @@ from faults import InvalidArgument, PurgeUnfinished
 from referring import Rule
 
 ACCESS = {
-    "referrers": Access(platform=("SELECT", "INSERT")),
+    "referrers": Access(platform=("SELECT", "INSERT", "DELETE")),
     "registry": Access(platform=("SELECT", "UPDATE")),
     "purges": Access(platform=("SELECT", "INSERT", "UPDATE", "DELETE")),
 }
@@ -56,6 +57,19 @@ def tables(metadata: MetaData) -> None:
 def ddl(service: str) -> list[str]:
     """The row of `registry`."""
     return [f"INSERT INTO {service}.registry DEFAULT VALUES"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class AskedAbout:
+    """A column that is asked about before a thing of some type is purged."""
+
+    type: str
+    service: str
+    column: str
+    rule: Rule
+    in_contract: bool
+    since: datetime | None
+    """When it was registered; None where only the contract names it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +128,44 @@ class Registry:
             if column.type == type:
                 columns.setdefault(column.service, {})[f"{column.table}.{column.name}"] = column.rule
         return Expected(version=version, columns=columns)
+
+    async def referrers(self) -> list[AskedAbout]:
+        """Who is asked before something is purged."""
+        statement = f'SELECT type, service, "column", rule, since FROM {self._service}.referrers WHERE rule <> :keep'
+        async with self._platform.transaction(read_only=True) as tx:
+            rows = (await tx.execute(text(statement), {"keep": Rule.KEEP.value})).all()
+        named = {(each.type, each.service, f"{each.table}.{each.name}"): each.rule for each in self._contract}
+        since = {(row.type, row.service, row.column): row.since for row in rows}
+        rules = {(row.type, row.service, row.column): Rule(row.rule) for row in rows} | named
+        return sorted(
+            AskedAbout(
+                type=type, service=service, column=column, rule=rule, in_contract=(type, service, column) in named,
+                since=since.get((type, service, column)),
+            )
+            for (type, service, column), rule in rules.items()
+        )  # fmt: skip
+
+    async def leave(self, service: str, columns: Sequence[str]) -> None:
+        """Forgets columns that are gone: nobody is asked about them any more. Raises InvalidArgument, and forgets none then.
+
+        An operator's act, for nothing else knows whether something still refers. A purge that is under way asks again.
+        """
+        named = {f"{each.table}.{each.name}" for each in self._contract if each.service == service}
+        delete = f'DELETE FROM {self._service}.referrers WHERE service = :service AND "column" = ANY(:columns) RETURNING "column"'
+        async with self._platform.transaction() as tx:
+            await durably(tx)
+            await tx.execute(text(f"UPDATE {self._service}.registry SET version = version + 1"))
+            there: set[str] = set((await tx.execute(text(delete), {"service": service, "columns": list(columns)})).scalars())
+            refused = {
+                f"{column}": "the contract names it, so it is asked about: remove it there first"
+                for column in columns
+                if column in named
+            }
+            refused |= {
+                f"{column}": f"{service} has registered no such column" for column in columns if column not in there | named
+            }
+            if refused:
+                raise InvalidArgument(refused)
 
     async def _registered(self, tx: AsyncConnection, service: str) -> set[tuple[str, str]]:
         statement = f'SELECT type, "column" FROM {self._service}.referrers WHERE service = :service'

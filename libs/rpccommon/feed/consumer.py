@@ -12,7 +12,7 @@ from uuid import UUID
 import structlog
 from teppan.common.v1 import events_pb2, events_pb2_grpc
 
-from faults import NOT_FROM_HERE, EpochLeft, PeerUnavailable, Remembered
+from faults import NOT_FROM_HERE, EpochLeft, PeerUnavailable, PurgeUnfinished, Remembered
 from rpccommon.client import Peer, prompt
 from rpccommon.feed.metrics import FeedMetrics
 from rpccommon.feed.source import Place
@@ -21,6 +21,7 @@ from rpccommon.resync import Page, referents
 SILENCE_SECONDS = 10.0
 PAUSE_SECONDS_MIN = 0.1
 PAUSE_SECONDS_MAX = 2.0
+REGISTER_AGAIN_SECONDS = 5.0
 
 log = structlog.get_logger()
 
@@ -34,6 +35,8 @@ class Batch:
     complete_until: datetime
     head: Place
     position: Place
+    registered: Sequence[str] | None
+    """The columns by which this service was registered with the peer before the call; None where it has to wait for that."""
 
 
 class Inbox(Protocol):
@@ -63,9 +66,9 @@ class Consumer:
 
     def __init__(
         self, peer: Peer, types: Sequence[str], inbox: Inbox, metrics: FeedMetrics, *,
-        register: Callable[[], Awaitable[None]] | None = None,
+        register: Callable[[], Awaitable[Sequence[str]]] | None = None,
     ) -> None:  # fmt: skip
-        """Asks nothing yet; `types` are the event types that are wanted. `register` is called before each stream."""
+        """Asks nothing yet; `types` are the event types that are wanted. `register` is called before each stream: see `registration`."""
         self._metrics = metrics
         self._peer = peer
         self._register = register
@@ -91,25 +94,38 @@ class Consumer:
         """Follows from the cursor; where there is none, or the peer's feed goes on from it no more, takes over all there is."""
         cursor = await self._inbox.cursor()
         await self._inbox.begin()
-        if self._register is not None:
-            await self._register()
+        registered = await self._registered()
         if cursor is None:
             await self._resynchronise()
             return
         try:
-            await self._stream(cursor)
+            await self._stream(cursor, registered)
         except Remembered as refusal:
             if refusal.reason not in NOT_FROM_HERE:
                 raise
             log.warning("a feed does not go on from here", peer=self._peer.name, why=refusal.message)
             await self._resynchronise()
 
-    async def _stream(self, cursor: str) -> None:
+    async def _registered(self) -> Sequence[str] | None:
+        """What this service refers by, registered; None where a purge has to end first, and that may take what its feed brings."""
+        try:
+            return await self._register() if self._register else ()
+        except PeerUnavailable as refusal:
+            if refusal.answered != PurgeUnfinished.reason:
+                raise
+            log.warning("nothing new refers to things of a peer yet", peer=self._peer.name, why=refusal.message)
+            return None
+
+    async def _stream(self, cursor: str, registered: Sequence[str] | None) -> None:
         request = events_pb2.StreamEventsRequest(types=self._types, after_cursor=cursor)
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
         async with aclosing(self._stream_events(request)) as messages:
             async for message in messages:
-                await self._inbox.apply(_batch_from_pb(message))
+                await self._inbox.apply(_batch_from_pb(message, registered))
                 self._pause = PAUSE_SECONDS_MIN
+                if registered is None and loop.time() - begun > REGISTER_AGAIN_SECONDS:
+                    return
         raise PeerUnavailable(f"the feed of {self._peer.name} ended", peer=self._peer.name)
 
     async def _resynchronise(self) -> None:
@@ -118,11 +134,12 @@ class Consumer:
         self._metrics.resynchronised(self._peer.name, unknown)
 
 
-def _batch_from_pb(message: events_pb2.StreamEventsResponse) -> Batch:
+def _batch_from_pb(message: events_pb2.StreamEventsResponse, registered: Sequence[str] | None) -> Batch:
     return Batch(
         events=message.events,
         cursor=message.cursor,
         complete_until=message.complete_until_time.ToDatetime(UTC),
         head=(UUID(message.head.epoch), message.head.position),
         position=(UUID(message.position.epoch), message.position.position),
+        registered=registered,
     )

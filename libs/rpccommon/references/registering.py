@@ -14,14 +14,12 @@ from rpccommon.client import Peer
 REGISTER_SECONDS = 5.0
 
 
-def registration(peer: Peer, service: str, columns: Sequence[Column]) -> Callable[[], Awaitable[None]] | None:
-    """Registers what of the contract's columns this service refers to that peer by; None where there is nothing.
+def registration(peer: Peer, service: str, columns: Sequence[Column]) -> Callable[[], Awaitable[Sequence[str]]]:
+    """Registers what of the contract's columns this service refers to that peer by, and gives them ("bookings.station_id").
 
     What may dangle is not registered: nobody asks for it. The call raises faults, PURGE_UNFINISHED among them.
     """
     held = [column for column in columns if (column.service, column.owner) == (service, peer.name) and column.rule is not Rule.KEEP]
-    if not held:
-        return None
     stub = references_pb2_grpc.ReferencesServiceStub(peer.channel)
     request = references_pb2.RegisterReferrerRequest(
         columns=[
@@ -30,7 +28,9 @@ def registration(peer: Peer, service: str, columns: Sequence[Column]) -> Callabl
         ]
     )
 
-    async def register() -> None:
-        await peer.call(stub.RegisterReferrer, request, timeout=REGISTER_SECONDS)
+    async def register() -> Sequence[str]:
+        if held:
+            await peer.call(stub.RegisterReferrer, request, timeout=REGISTER_SECONDS)
+        return [column.column for column in request.columns]
 
     return register

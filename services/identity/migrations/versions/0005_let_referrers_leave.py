@@ -1,4 +1,4 @@
-"""`incarnation()` becomes part of the plans of who asks it; the statement stands beside."""
+"""An operator may let a referrer leave; `incarnation()` is part of the plan of who asks it. Statements stand beside."""
 
 from pathlib import Path
 
@@ -11,13 +11,14 @@ down_revision = "0004"
 
 
 def upgrade() -> None:
-    """Gives it no settings, and the volatility of what it calls; it says what it said."""
+    """Adds a grant that code of before does not use; the function says what it said."""
     for statement in script(Path(__file__).with_suffix(".sql")):
         op.execute(statement)
 
 
 def downgrade() -> None:
-    """Gives it back as it was."""
+    """Gives the function back as it was."""
     for statement in script(Path(__file__).with_name("0001_initial.sql")):
         if statement.startswith("CREATE FUNCTION identity.incarnation()"):
             op.execute(statement.replace("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION", 1))
+    op.execute("REVOKE DELETE ON identity.referrers FROM identity_platform")

@@ -1,4 +1,7 @@
-"""The guards ask in one statement whether they have caught up, and for the lock; statements stand beside."""
+"""A column refers only once it was registered with the owner before the handshake; statements stand beside.
+
+What the guards ask is one statement now, and `incarnation()` a part of its plan.
+"""
 
 from pathlib import Path
 
@@ -13,7 +16,7 @@ BEFORE = ("0002_park_events.sql", "0005_purge_references.sql")
 
 
 def upgrade() -> None:
-    """Makes the guards' plans fewer, and `incarnation()` a part of them; they refuse what they refused."""
+    """Takes for registered what referred before this revision; code of before goes on with that."""
     for statement in script(Path(__file__).with_suffix(".sql")):
         op.execute(statement)
 
@@ -24,3 +27,5 @@ def downgrade() -> None:
         for statement in script(Path(__file__).with_name(name)):
             if statement.startswith("CREATE OR REPLACE FUNCTION"):
                 op.execute(statement)
+    op.execute("ALTER TABLE bookings.feed_state DROP COLUMN ready_columns")
+    op.execute("REVOKE DELETE ON bookings.referrers FROM bookings_platform")

@@ -1,3 +1,10 @@
+ALTER TABLE bookings.feed_state ADD COLUMN ready_columns TEXT[] DEFAULT '{}' NOT NULL;
+
+UPDATE bookings.feed_state SET ready_columns = ARRAY['bookings.station_id', 'customers.station_id', 'customers.user_id', 'schedules.station_id', 'slots.station_id']
+WHERE owner = 'identity';
+
+GRANT DELETE ON bookings.referrers TO bookings_platform;
+
 CREATE OR REPLACE FUNCTION bookings.incarnation() RETURNS text LANGUAGE sql AS $$
   SELECT extract(epoch FROM pg_postmaster_start_time())::text || '/' || left(pg_walfile_name(pg_current_wal_lsn()), 8)
          || '/' || 'bookings.feed_head'::regclass::oid::text || '/' || 'bookings.known_stations'::regclass::oid::text || '/' || 'bookings.known_users'::regclass::oid::text
@@ -15,7 +22,8 @@ BEGIN
   IF current_setting('transaction_isolation') <> 'read committed' THEN
     RAISE EXCEPTION 'a row that refers is written at READ COMMITTED' USING ERRCODE = 'invalid_transaction_state';
   END IF;
-  SELECT k.state, (SELECT s.ready_incarnation FROM bookings.feed_state s WHERE s.owner = 'identity') = bookings.incarnation()
+  SELECT k.state, (SELECT s.ready_incarnation = bookings.incarnation() AND 'customers.station_id' = ANY (s.ready_columns)
+                     FROM bookings.feed_state s WHERE s.owner = 'identity')
       AND NOT EXISTS (SELECT FROM bookings.parked_events p WHERE p.owner = 'identity' AND p.entity_id = NEW.station_id)
     INTO found_state, caught_up FROM bookings.known_stations k WHERE k.id = NEW.station_id FOR KEY SHARE;
   IF NOT FOUND THEN
@@ -42,7 +50,8 @@ BEGIN
   IF current_setting('transaction_isolation') <> 'read committed' THEN
     RAISE EXCEPTION 'a row that refers is written at READ COMMITTED' USING ERRCODE = 'invalid_transaction_state';
   END IF;
-  SELECT k.state, (SELECT s.ready_incarnation FROM bookings.feed_state s WHERE s.owner = 'identity') = bookings.incarnation()
+  SELECT k.state, (SELECT s.ready_incarnation = bookings.incarnation() AND 'customers.user_id' = ANY (s.ready_columns)
+                     FROM bookings.feed_state s WHERE s.owner = 'identity')
       AND NOT EXISTS (SELECT FROM bookings.parked_events p WHERE p.owner = 'identity' AND p.entity_id = NEW.user_id)
     INTO found_state, caught_up FROM bookings.known_users k WHERE k.id = NEW.user_id FOR KEY SHARE;
   IF NOT FOUND THEN
@@ -69,7 +78,8 @@ BEGIN
   IF current_setting('transaction_isolation') <> 'read committed' THEN
     RAISE EXCEPTION 'a row that refers is written at READ COMMITTED' USING ERRCODE = 'invalid_transaction_state';
   END IF;
-  SELECT k.state, (SELECT s.ready_incarnation FROM bookings.feed_state s WHERE s.owner = 'identity') = bookings.incarnation()
+  SELECT k.state, (SELECT s.ready_incarnation = bookings.incarnation() AND 'schedules.station_id' = ANY (s.ready_columns)
+                     FROM bookings.feed_state s WHERE s.owner = 'identity')
       AND NOT EXISTS (SELECT FROM bookings.parked_events p WHERE p.owner = 'identity' AND p.entity_id = NEW.station_id)
     INTO found_state, caught_up FROM bookings.known_stations k WHERE k.id = NEW.station_id FOR KEY SHARE;
   IF NOT FOUND THEN
@@ -96,7 +106,8 @@ BEGIN
   IF current_setting('transaction_isolation') <> 'read committed' THEN
     RAISE EXCEPTION 'a row that refers is written at READ COMMITTED' USING ERRCODE = 'invalid_transaction_state';
   END IF;
-  SELECT k.state, (SELECT s.ready_incarnation FROM bookings.feed_state s WHERE s.owner = 'identity') = bookings.incarnation()
+  SELECT k.state, (SELECT s.ready_incarnation = bookings.incarnation() AND 'slots.station_id' = ANY (s.ready_columns)
+                     FROM bookings.feed_state s WHERE s.owner = 'identity')
       AND NOT EXISTS (SELECT FROM bookings.parked_events p WHERE p.owner = 'identity' AND p.entity_id = NEW.station_id)
     INTO found_state, caught_up FROM bookings.known_stations k WHERE k.id = NEW.station_id FOR KEY SHARE;
   IF NOT FOUND THEN
@@ -123,7 +134,8 @@ BEGIN
   IF current_setting('transaction_isolation') <> 'read committed' THEN
     RAISE EXCEPTION 'a row that refers is written at READ COMMITTED' USING ERRCODE = 'invalid_transaction_state';
   END IF;
-  SELECT k.state, (SELECT s.ready_incarnation FROM bookings.feed_state s WHERE s.owner = 'identity') = bookings.incarnation()
+  SELECT k.state, (SELECT s.ready_incarnation = bookings.incarnation() AND 'bookings.station_id' = ANY (s.ready_columns)
+                     FROM bookings.feed_state s WHERE s.owner = 'identity')
       AND NOT EXISTS (SELECT FROM bookings.parked_events p WHERE p.owner = 'identity' AND p.entity_id = NEW.station_id)
     INTO found_state, caught_up FROM bookings.known_stations k WHERE k.id = NEW.station_id FOR KEY SHARE;
   IF NOT FOUND THEN

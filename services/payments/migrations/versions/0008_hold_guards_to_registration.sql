@@ -1,3 +1,11 @@
+ALTER TABLE payments.feed_state ADD COLUMN ready_columns TEXT[] DEFAULT '{}' NOT NULL;
+
+UPDATE payments.feed_state SET ready_columns = ARRAY['payments.booking_id']
+WHERE owner = 'bookings';
+
+UPDATE payments.feed_state SET ready_columns = ARRAY['payments.station_id']
+WHERE owner = 'identity';
+
 CREATE OR REPLACE FUNCTION payments.incarnation() RETURNS text LANGUAGE sql AS $$
   SELECT extract(epoch FROM pg_postmaster_start_time())::text || '/' || left(pg_walfile_name(pg_current_wal_lsn()), 8)
          || '/' || 'payments.feed_head'::regclass::oid::text || '/' || 'payments.known_stations'::regclass::oid::text || '/' || 'payments.booking_accounts'::regclass::oid::text
@@ -15,7 +23,8 @@ BEGIN
   IF current_setting('transaction_isolation') <> 'read committed' THEN
     RAISE EXCEPTION 'a row that refers is written at READ COMMITTED' USING ERRCODE = 'invalid_transaction_state';
   END IF;
-  SELECT k.state, (SELECT s.ready_incarnation FROM payments.feed_state s WHERE s.owner = 'identity') = payments.incarnation()
+  SELECT k.state, (SELECT s.ready_incarnation = payments.incarnation() AND 'payments.station_id' = ANY (s.ready_columns)
+                     FROM payments.feed_state s WHERE s.owner = 'identity')
       AND NOT EXISTS (SELECT FROM payments.parked_events p WHERE p.owner = 'identity' AND p.entity_id = NEW.station_id)
     INTO found_state, caught_up FROM payments.known_stations k WHERE k.id = NEW.station_id FOR KEY SHARE;
   IF NOT FOUND THEN
@@ -42,7 +51,8 @@ BEGIN
   IF current_setting('transaction_isolation') <> 'read committed' THEN
     RAISE EXCEPTION 'a row that refers is written at READ COMMITTED' USING ERRCODE = 'invalid_transaction_state';
   END IF;
-  SELECT k.state, (SELECT s.ready_incarnation FROM payments.feed_state s WHERE s.owner = 'bookings') = payments.incarnation()
+  SELECT k.state, (SELECT s.ready_incarnation = payments.incarnation() AND 'payments.booking_id' = ANY (s.ready_columns)
+                     FROM payments.feed_state s WHERE s.owner = 'bookings')
       AND NOT EXISTS (SELECT FROM payments.parked_events p WHERE p.owner = 'bookings' AND p.entity_id = NEW.booking_id)
     INTO found_state, caught_up FROM payments.booking_accounts k WHERE k.booking_id = NEW.booking_id AND k.station_id = NEW.station_id FOR KEY SHARE;
   IF NOT FOUND THEN
