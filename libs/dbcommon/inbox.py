@@ -10,6 +10,7 @@ held by the triggers of `references`).
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -17,12 +18,13 @@ import structlog
 from sqlalchemy import ARRAY, BigInteger, Column, DateTime, MetaData, Table, Text, Uuid, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from clocks import Claims
 from dbcommon import left, parked
 from dbcommon.attempts import Failure, Handler, attempt, failure_of
 from dbcommon.database import Database
 from dbcommon.parked import Lane
 from dbcommon.references.known import KnownRows
-from dbcommon.resync import Page, Resync, Superseded
+from dbcommon.resync import Page, Resync, Superseded, Unsaid
 from dbcommon.schema import Access
 from faults import EpochLeft, FeedStale
 
@@ -91,9 +93,10 @@ class Inbox:
 
     def __init__(
         self, platform: Database, service: str, owner: str, handlers: Mapping[str, Handler], encode: Callable[[Any], bytes],
-        known: Sequence[KnownRows] = (),
+        known: Sequence[KnownRows] = (), unsaid: Mapping[str, Unsaid] = MappingProxyType({}),
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:  # fmt: skip
-        """`handlers` by event type; `encode` makes of an event what can be set aside.
+        """`handlers` by event type; `encode` makes of an event what can be set aside; `unsaid` is for resynchronisations.
 
         What is CLOSING of the `known` rows has a turn before the first batch and after each, outside of its transaction.
         """
@@ -103,7 +106,9 @@ class Inbox:
         self._handlers = handlers
         self._encode = encode
         self._known = known
-        self._resync = Resync(platform, service, owner, known, handlers, encode)
+        self._claims = Claims(now)
+        self._now = now
+        self._resync = Resync(platform, service, owner, known, handlers, encode, unsaid)
         self._cursor: str | None = None
         self._epoch: UUID | None = None
         self._incarnation = ""
@@ -176,7 +181,7 @@ class Inbox:
         ready = f":ready AND {self._service}.incarnation() = :incarnation"
         move = (
             f"UPDATE {self._service}.feed_state SET cursor = :cursor, epoch = :epoch, position = :position,"
-            " complete_until = greatest(complete_until, :complete_until),"
+            " complete_until = greatest(least(complete_until, CAST(:latest AS timestamptz)), :complete_until),"
             f" ready_incarnation = CASE WHEN {ready} THEN :incarnation ELSE ready_incarnation END,"
             f" ready_columns = CASE WHEN NOT ({ready}) THEN ready_columns WHEN ready_incarnation = :incarnation"
             "   THEN ARRAY(SELECT unnest(ready_columns) UNION SELECT unnest(CAST(:columns AS text[])) ORDER BY 1) ELSE :columns END"
@@ -186,7 +191,7 @@ class Inbox:
         )
         values = {
             "cursor": batch.cursor, "epoch": batch.position[0], "position": batch.position[1],
-            "complete_until": batch.complete_until, "ready": caught_up and batch.registered is not None,
+            "complete_until": self._claims.credible(batch.complete_until), "latest": self._now(), "ready": caught_up and batch.registered is not None,
             "columns": list(batch.registered or ()), "incarnation": self._incarnation,
             "owner": self._owner, "old": self._cursor, "head": batch.head[0],
         }  # fmt: skip

@@ -83,7 +83,7 @@ class Relay:
             row = (await tx.execute(text(self._move()), values)).one()
             moved = int(row.moved)
             if moved < BATCH and here.after == 0:
-                drained = text(f"UPDATE {self._service}.feed_head SET complete_until = greatest(complete_until, :clock)")
+                drained = text(f"UPDATE {self._service}.feed_head SET complete_until = :clock")
                 await tx.execute(drained, {"clock": clock})
         self._round = Round(epoch, row.reached, min(row.last, here.until)) if moved == BATCH else None
         return moved

@@ -6,7 +6,7 @@ open to writes can be told from before, and none of what was replaced acknowledg
 """
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -25,6 +25,10 @@ TOLD_EACH = 10_000
 """Things between two lines of the log."""
 
 log = structlog.get_logger()
+
+
+Unsaid = Callable[[AsyncConnection, UUID], Awaitable[int]]
+"""Told of the epoch in the last transaction: what of earlier ones was not said again in it; how many things that are."""
 
 
 class Page(Protocol):
@@ -56,18 +60,22 @@ class Resync:
 
     def __init__(
         self, platform: Database, service: str, owner: str, known: Sequence[KnownRows], handlers: Mapping[str, Handler],
-        encode: Callable[[Any], bytes],
+        encode: Callable[[Any], bytes], unsaid: Mapping[str, Unsaid],
     ) -> None:  # fmt: skip
-        """Known rows are replaced; where there are none, `handlers` are told of what is, as if it had just happened."""
+        """Known rows are replaced; where there are none, `handlers` are told of what is, as if it had just happened.
+
+        And then `unsaid`, by type: what was not among it, nobody takes back.
+        """
         self._platform = platform
         self._service = service
         self._owner = owner
         self._known = {each.type: each for each in known}
         self._handlers = handlers
         self._encode = encode
+        self._unsaid = unsaid
 
     async def run(self, old: str | None, pages: AsyncIterator[Page]) -> Mapping[str, int]:
-        """Replaces everything; gives by type how many known rows the owner has not spoken of. They stay, and are OPEN no more.
+        """Replaces everything; gives by type how many known things the owner has not spoken of. Known rows stay, and are OPEN no more.
 
         `old` is the cursor that it begins from. Raises Superseded, EpochLeft; begun anew, it begins from the start.
         """
@@ -172,6 +180,7 @@ class Resync:
             for known in self._known.values():
                 await known.close_unknown(tx, epoch)
             unknown = {type: await known.count(tx) - seen.get(type, 0) for type, known in self._known.items()}
+            unknown |= {type: await unsaid(tx, epoch) for type, unsaid in self._unsaid.items()}
             await tx.execute(
                 text(move), {"cursor": first.cursor, "epoch": epoch, "position": position, "owner": self._owner}
             )  # fmt: skip

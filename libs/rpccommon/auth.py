@@ -17,9 +17,10 @@ from teppan.common.v1 import options_pb2
 from teppan.common.v1.options_pb2 import MethodPolicy
 
 from callers import Caller, Kind
+from clocks import SKEW_SECONDS
 from faults import PermissionDenied, TokenExpired, TokenInvalid, TokenMissing
 from rpccommon.keys import ALGORITHM, Keys
-from rpccommon.revocations import CLOCK_SKEW_SECONDS, Revocations
+from rpccommon.revocations import Revocations
 
 AUDIENCE = "teppan"
 ISSUER_USERS = "identity.teppan"
@@ -107,7 +108,7 @@ class Verifier:
         return known.caller
 
     def _refuse_outlived(self, token: _Token) -> None:
-        if self._now().timestamp() > token.expiry + CLOCK_SKEW_SECONDS:
+        if self._now().timestamp() > token.expiry + SKEW_SECONDS:
             raise TokenExpired("the token has expired; log in again")
         if self.revocations.revoked(token.caller.subject, token.issued):
             raise TokenInvalid("the token is not valid any more; log in again")

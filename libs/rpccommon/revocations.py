@@ -15,15 +15,14 @@ from datetime import UTC, datetime, timedelta
 import structlog
 from teppan.common.v1 import events_pb2, references_pb2
 
+from clocks import SKEW_SECONDS, Claims
 from faults import NOT_FROM_HERE, Fault, FeedStale
 
 OWNER = "identity"
 TYPE = "identity.User"
 ACCESS_TOKEN_SECONDS = 900
 """The longest that a user's token may be good."""
-CLOCK_SKEW_SECONDS = 5
-"""How far the clocks of those who issue, who publish and who verify may be apart."""
-REMEMBERED = timedelta(seconds=ACCESS_TOKEN_SECONDS + 2 * CLOCK_SKEW_SECONDS)
+REMEMBERED = timedelta(seconds=ACCESS_TOKEN_SECONDS + 2 * SKEW_SECONDS)
 """One skew lies between issuing and closing, another between closing and verifying."""
 STALE_SECONDS = 30.0
 PAUSE_SECONDS_MIN = 0.1
@@ -53,6 +52,7 @@ class Revocations:
         self._now = now
         self._closings: dict[str, _Closing] = {}
         self._cursor = ""
+        self._claims = Claims(now)
         self._complete_until = datetime.min.replace(tzinfo=UTC)
         self._pause = PAUSE_SECONDS_MIN
         self.applied = asyncio.Event()
@@ -65,7 +65,7 @@ class Revocations:
         soon: that user logs in again a moment later.
         """
         closing = self._closings.get(user_id)
-        return closing is not None and not (closing.over and issued > closing.time.timestamp() + CLOCK_SKEW_SECONDS)
+        return closing is not None and not (closing.over and issued > closing.time.timestamp() + SKEW_SECONDS)
 
     def require(self) -> None:
         """Raises FeedStale where somebody may have been closed 30 s ago, and this process has not heard of it."""
@@ -106,7 +106,8 @@ class Revocations:
             self._hear(event)
         self._cursor = message.cursor
         # A stream that has only begun says less than is known already.
-        self._complete_until = max(self._complete_until, message.complete_until_time.ToDatetime(UTC))
+        claimed = self._claims.credible(message.complete_until_time.ToDatetime(UTC))
+        self._complete_until = max(self._complete_until, claimed or self._complete_until)
         horizon = self._now() - REMEMBERED
         self._closings = {user: closing for user, closing in self._closings.items() if closing.time >= horizon}
 

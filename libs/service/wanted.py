@@ -13,6 +13,7 @@ from dbcommon.attempts import Handler
 from dbcommon.audit import Auditor
 from dbcommon.references import Counting, Driver, KnownRows, Registry
 from dbcommon.replay import Parked
+from dbcommon.resync import Unsaid
 from dbcommon.sagas import Kind, Sagas
 from referring import Column
 from rpccommon.auth import Verifier
@@ -38,6 +39,8 @@ class Following:
     peer: Peer
     known: Sequence[KnownRows] = ()
     others: Mapping[str, Handler] = field(default_factory=dict)
+    unsaid: Mapping[str, Unsaid] = field(default_factory=dict)
+    """By type, who is told at the end of a resynchronisation that all was said."""
 
     @property
     def handlers(self) -> Mapping[str, Handler]:

@@ -27,7 +27,7 @@ def workers(wanted: Serving) -> list[Worker]:
             list(following.handlers),
             Inbox(
                 parts.platform, service, following.peer.name, following.handlers, events_pb2.Event.SerializeToString,
-                following.known,
+                following.known, following.unsaid,
             ),
             told,
             register=registration(following.peer, service, registry()),

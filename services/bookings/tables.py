@@ -155,6 +155,7 @@ bookings = Table(
     Index(None, "station_id", "customer_id", "start_time", "id"),
     Index("bookings_pending_idx", "deposit_deadline_time", postgresql_where=text("state = 2")),
     Index("bookings_expiring_idx", "update_time", postgresql_where=text("state = 3")),
+    Index("bookings_money_unknown_idx", "update_time", postgresql_where=text("paid_minor > 0 AND paid_epoch IS NULL")),
 )
 
 price_lines = Table(

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +14,7 @@ from bookings.tables import outbox
 from dbcommon import feed
 from dbcommon.database import Database, Transaction
 from dbcommon.feed import Event, Feed
-from dbcommon.inbox import Inbox, forget_readiness
+from dbcommon.inbox import STALE_SECONDS, Freshness, Inbox, forget_readiness
 from dbcommon.relay import Relay
 from dbcommon.resync import Superseded
 from faults import CursorDiverged, FeedStale, LockTimeout
@@ -221,3 +221,21 @@ async def test_after_a_restart_only_what_was_registered_again_is_ready(platform:
     async with platform.transaction() as tx:
         await tx.execute(text(forget_readiness("bookings")))
     assert await readied(platform, ["b.id"]) == ["b.id"]
+
+
+async def test_a_feed_that_is_said_to_be_complete_up_to_later_than_now_gets_stale_all_the_same(platform: Database) -> None:
+    """Its owner's clock ran ahead, and its relay has stopped since."""
+    applied, clock = Applied(platform), [datetime(2026, 11, 29, tzinfo=UTC)]
+    applied.inbox = Inbox(platform, "bookings", "identity", {}, repr_of, now=lambda: clock[0])
+    fresh = Freshness(platform, "bookings", lambda: clock[0])
+    await applied.inbox.cursor()
+    await applied.inbox.begin()
+    for _ in range(40):
+        await applied.inbox.apply(batch(3, 2, 2))
+        await fresh.look()
+        if clock[0] - datetime(2026, 11, 29, tzinfo=UTC) <= timedelta(seconds=STALE_SECONDS):
+            fresh.require("identity")
+        else:
+            with pytest.raises(FeedStale):
+                fresh.require("identity")
+        clock[0] += timedelta(seconds=1)

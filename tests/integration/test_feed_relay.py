@@ -132,6 +132,15 @@ async def test_a_backlog_is_complete_only_once_those_that_were_passed_over_are_m
     await orderly(own, 6)
 
 
+async def test_a_clock_that_ran_ahead_is_followed_back(own: Owner) -> None:
+    await own.tell(X)
+    await own.relay.step()
+    ahead = "UPDATE bookings.feed_head SET complete_until = now() + interval '1 hour'"
+    await own.admin.execute(ahead)
+    await own.relay.step()
+    assert await own.admin.fetchval("SELECT complete_until <= clock_timestamp() FROM bookings.feed_head")
+
+
 async def test_a_round_does_not_outlive_its_epoch(own: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(relay, "BATCH", 2)
     await own.tell(X, X, X)

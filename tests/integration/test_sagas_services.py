@@ -1,11 +1,6 @@
 """Sagas among the running services: what ends by itself, what a suspended station stops and what not, and what operators see."""
 
-import asyncio
-import json
-import subprocess
-import sys
 from collections.abc import AsyncIterator
-from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -17,11 +12,9 @@ from teppan.payments.v1 import payments_pb2
 from bookings.store import sagas as bookings_sagas
 from dbcommon.database import Database
 from dbcommon.sagas import Sagas
-from local.database import ROOT
-from local.stack import PYTHONPATH
 from tests.integration.stage import Teppan, booking_request, eventually, new, refused
+from tests.integration.unfinished import sagas
 
-SECONDS = 60.0
 LITTLE = 600
 
 
@@ -60,17 +53,6 @@ async def cancel(teppan: Teppan, booking: pb.Booking) -> None:
 async def due(rows: asyncpg.Connection, booking: pb.Booking) -> int | None:
     select = "SELECT refund_due_minor FROM payments.booking_accounts WHERE booking_id = $1"
     return await rows.fetchval(select, UUID(booking.booking_id))  # type: ignore[no-any-return]  # a bigint
-
-
-async def sagas(teppan: Teppan, service: str) -> list[dict[str, Any]]:
-    """What `python -m SERVICE sagas` answers."""
-    run = [sys.executable, "-m", service, "sagas"]
-    environ = {**teppan.environ(service), "PYTHONPATH": PYTHONPATH}
-    done = await asyncio.to_thread(
-        subprocess.run, run, cwd=ROOT, env=environ, capture_output=True, text=True, check=False, timeout=SECONDS
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 async def test_while_a_station_is_suspended_nothing_begins_and_everything_ends(teppan: Teppan, rows: asyncpg.Connection) -> None:

@@ -6,10 +6,11 @@ from datetime import datetime, timedelta
 import pytest
 from teppan.common.v1 import references_pb2
 
+from clocks import SKEW_SECONDS
 from faults import CursorDiverged, CursorExpired, CursorInvalid, Fault, FeedStale, PeerUnavailable, TokenInvalid
 from identity.domain.logins import TOKEN_LIFETIME
 from rpccommon.auth import ServiceToken, Verifier
-from rpccommon.revocations import ACCESS_TOKEN_SECONDS, CLOCK_SKEW_SECONDS, REMEMBERED, STALE_SECONDS
+from rpccommon.revocations import ACCESS_TOKEN_SECONDS, REMEMBERED, STALE_SECONDS
 from tests.unit.rpc_identity import ANN, NOON, Clock, Identity, Process, at, process
 from tests.unit.rpc_stage import SERVICE_KEY, USER_KEY, bearer, fixed_keys, user
 
@@ -19,7 +20,7 @@ OPEN, CLOSED, PURGED = (
     references_pb2.REFERENT_STATE_PURGED,
 )
 BO = "019a0000-0000-7000-8000-00000000000b"
-SKEW = CLOCK_SKEW_SECONDS
+SKEW = SKEW_SECONDS
 
 
 @pytest.fixture
@@ -210,6 +211,15 @@ async def test_a_process_that_hears_nothing_for_too_long_is_stale_and_stays_appl
 
 async def test_a_relay_that_stands_still_is_stale_however_much_is_said(on: Process) -> None:
     on.identity.stands_still = NOON
+    on.clock.time = at(STALE_SECONDS + 1)
+    await heard(on)
+    with pytest.raises(FeedStale):
+        on.revocations.require()
+
+
+async def test_a_relay_that_stands_still_at_a_time_that_lies_ahead_is_stale_too(on: Process) -> None:
+    on.identity.stands_still = at(3_600)
+    await heard(on)
     on.clock.time = at(STALE_SECONDS + 1)
     await heard(on)
     with pytest.raises(FeedStale):

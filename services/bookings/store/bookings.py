@@ -1,18 +1,19 @@
 """Bookings, one at a time."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import bindparam, func, insert, select, update
+from sqlalchemy import bindparam, func, insert, select, text, update
 from sqlalchemy.sql import ColumnElement
 
 from bookings.domain.bookings import Booking, BookingNotFound, CancelledBy, State
 from bookings.domain.price import Guests, Line
 from bookings.domain.slots import Slot, SlotKey, full
 from bookings.tables import bookings, outbox, price_lines
-from dbcommon import feed, references
+from dbcommon import feed, parked, references
 from dbcommon.constraints import refusing
 from dbcommon.database import Transaction
 from dbcommon.feed import Event
@@ -67,6 +68,14 @@ async def paid_so_far(tx: Transaction, station_id: UUID, booking_id: UUID) -> tu
     where = (bookings.c.station_id == station_id, bookings.c.id == booking_id)
     row = (await tx.execute(select(*columns).where(*where))).one()
     return row.paid_epoch, row.paid_version
+
+
+async def forget_unsaid(tx: Transaction, epoch: UUID) -> Sequence[UUID]:
+    """Bookings of any station that are paid, by what no account of this epoch has said; what lies aside was said. Their epoch is emptied."""
+    applied = text("NOT " + parked.lies_aside("bookings", "payments", "bookings.id"))
+    unsaid = update(bookings).where(bookings.c.paid_minor > 0, bookings.c.paid_epoch.is_distinct_from(epoch), applied)
+    found = await tx.execute(unsaid.values(paid_epoch=None, paid_version=0).returning(bookings.c.id))
+    return list(found.scalars())
 
 
 async def present_epoch(tx: Transaction) -> UUID | None:

@@ -1,9 +1,11 @@
 """Deposits: bookings learns of them from payments, and asks it to close the account of a booking whose deposit is overdue."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
+
+import structlog
 
 from bookings.domain.bookings import Booking, expire, paid
 from bookings.store import bookings as store
@@ -15,6 +17,9 @@ ASKED_AT_ONCE = 100
 """Bookings of one transaction."""
 ASK_PAUSE_MIN, ASK_PAUSE_MAX = timedelta(minutes=1), timedelta(hours=1)
 """It doubles: an answer that cannot be applied keeps the next ones waiting behind it, each of them another row."""
+
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,10 +60,22 @@ class Deposits:
         if epoch == account.epoch and version >= account.version:
             return
         final = account.closed_epoch is not None and account.closed_epoch == await store.present_epoch(tx)
+        if epoch not in {None, account.epoch} and account.paid_minor < present.paid_minor:
+            log.warning(
+                "payments was in another epoch when it told of more money: was it restored?", booking_id=str(account.booking_id),
+                told_minor=present.paid_minor, tells_minor=account.paid_minor,
+            )  # fmt: skip
         known = paid(present, account.paid_minor, final=final, now=self.now())
         await store.save(tx, known, paid_epoch=account.epoch, paid_version=account.version)
         if known is not present:
             await store.announce(tx, booking_event(known, self.encode, self.new_id()))
+
+    async def forget_unsaid(self, tx: Transaction, epoch: UUID) -> Sequence[UUID]:
+        """Forgets who told of money, where payments has not told of it in its present epoch; the bookings that are paid like that.
+
+        The money stays: nobody says that it was given back.
+        """
+        return await store.forget_unsaid(tx, epoch)
 
     async def ask(self) -> int:
         """Asks payments to close the accounts of bookings that are overdue, or asked for in vain; how many, of each at most 100.
