@@ -36,6 +36,8 @@ _OF_FOLLOWERS = {
 EXCEPTIONS: Mapping[str, str] = {
     **{f"{service}.{name}": why for service in SERVICES for name, why in _OF_ALL.items()},
     **{f"{service}.{name}": why for service in FOLLOWERS for name, why in _OF_FOLLOWERS.items()},
+    "bookings.lost_money.booking_id": "a note about it, for operators: no key, which would wait for who changes the booking",
+    "bookings.lost_money.station_id": "likewise",
     "payments.booking_accounts.station_id": "a known row is not itself a reference",
     "payments.booking_accounts.booking_id": "its own: a known row",
     "payments.booking_accounts.customer_id": "a fact of the booking",

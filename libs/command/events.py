@@ -25,7 +25,9 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", build: 
     drop = events.add_parser("drop", help="give an event up for good, and apply what waits behind it")
     which = drop.add_mutually_exclusive_group(required=True)
     which.add_argument("event_id", nargs="?", type=UUID, metavar="EVENT_ID")
-    which.add_argument("--error", type=something, help="all that fail with it, as `list` names it, until none is left")
+    which.add_argument(
+        "--error", type=something, help="all that are parked with it, as `list` names it, and what fails likewise behind them"
+    )
     drop.add_argument("--reason", required=True, type=something, help="kept in the journal: no private data")
     drop.add_argument("--by", type=something, help="who decided it; the user of this process by default")
     for parser, work in ((listed, _list), (replay, _replay), (drop, _drop)):
@@ -53,15 +55,19 @@ async def _drop(wanted: Serving, chosen: argparse.Namespace) -> int:
     parked, by, what = parked_of(wanted), chosen.by or chosen.user, "dropped; behind it applied"
     if chosen.event_id:
         return _said(chosen.event_id, await parked.drop(chosen.event_id, by=by, reason=chosen.reason), what)
-    found = False
-    while heads := [head.event_id for head in await parked.heads() if head.error_class == chosen.error]:
-        found = True
-        for id in heads:  # what waited behind one may fail likewise, and is a head then
-            if advanced := await parked.drop(id, by=by, reason=chosen.reason):
-                _said(id, advanced, what)
+    found = [head.event_id for head in await parked.heads() if (head.state, head.error_class) == ("parked", chosen.error)]
     if not found:
-        print(f"nothing lies aside that fails with {chosen.error}")  # noqa: T201  # the answer of the command
-    return 0 if found else FAILS
+        print(f"nothing is parked that fails with {chosen.error}")  # noqa: T201  # the answer of the command
+    code = 0 if found else FAILS
+    for id in found:
+        dropping: UUID | None = id
+        while dropping:  # what waits behind it may fail likewise
+            advanced = await parked.drop(dropping, by=by, reason=chosen.reason)
+            said = _said(dropping, advanced, what)
+            alike = advanced is not None and advanced.failure is not None and advanced.failure.name == chosen.error
+            dropping = advanced.event_id if advanced and alike else None
+            code = code if alike else max(code, said)
+    return code
 
 
 def _said(event_id: UUID, advanced: Advanced | None, what: str) -> int:

@@ -9,7 +9,7 @@ held by the triggers of `references`).
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Protocol
 from uuid import UUID
@@ -18,7 +18,7 @@ import structlog
 from sqlalchemy import ARRAY, BigInteger, Column, DateTime, MetaData, Table, Text, Uuid, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from clocks import Claims
+from clocks import Completeness
 from dbcommon import left, parked
 from dbcommon.attempts import Failure, Handler, attempt, failure_of
 from dbcommon.database import Database
@@ -84,8 +84,8 @@ class Batch(Protocol):
         """The place of the cursor."""
 
     @property
-    def registered(self) -> Sequence[str] | None:
-        """The columns ("bookings.station_id") that were registered with the owner before the call; None makes nobody ready."""
+    def registered(self) -> Sequence[str]:
+        """The columns ("bookings.station_id") that were registered with the owner before the call: no other becomes ready by it."""
 
 
 class Inbox:
@@ -94,7 +94,6 @@ class Inbox:
     def __init__(
         self, platform: Database, service: str, owner: str, handlers: Mapping[str, Handler], encode: Callable[[Any], bytes],
         known: Sequence[KnownRows] = (), unsaid: Mapping[str, Unsaid] = MappingProxyType({}),
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:  # fmt: skip
         """`handlers` by event type; `encode` makes of an event what can be set aside; `unsaid` is for resynchronisations.
 
@@ -106,8 +105,6 @@ class Inbox:
         self._handlers = handlers
         self._encode = encode
         self._known = known
-        self._claims = Claims(now)
-        self._now = now
         self._resync = Resync(platform, service, owner, known, handlers, encode, unsaid)
         self._cursor: str | None = None
         self._epoch: UUID | None = None
@@ -124,7 +121,7 @@ class Inbox:
         return self._cursor
 
     async def begin(self) -> None:
-        """Notes the life of the database in which the coming stream begins, and finishes what an earlier one left."""
+        """Notes the life of the database in which the coming stream begins, and goes on with the closing that an earlier one left."""
         async with self._platform.transaction(read_only=True) as tx:
             self._incarnation = (await tx.execute(text(f"SELECT {self._service}.incarnation()"))).scalar_one()
         for known in self._known:
@@ -178,10 +175,10 @@ class Inbox:
     async def _move(self, tx: AsyncConnection, batch: Batch) -> bool:
         """Moves the cursor, which keeps everybody else out; whether anything of the owner lies aside. Superseded, EpochLeft."""
         caught_up = batch.position[0] == batch.head[0] and batch.position[1] >= batch.head[1]
-        ready = f":ready AND {self._service}.incarnation() = :incarnation"
+        ready = f":caught_up AND {self._service}.incarnation() = :incarnation"
         move = (
             f"UPDATE {self._service}.feed_state SET cursor = :cursor, epoch = :epoch, position = :position,"
-            " complete_until = greatest(least(complete_until, CAST(:latest AS timestamptz)), :complete_until),"
+            " complete_until = CASE WHEN :caught_up THEN :complete_until ELSE greatest(complete_until, :complete_until) END,"
             f" ready_incarnation = CASE WHEN {ready} THEN :incarnation ELSE ready_incarnation END,"
             f" ready_columns = CASE WHEN NOT ({ready}) THEN ready_columns WHEN ready_incarnation = :incarnation"
             "   THEN ARRAY(SELECT unnest(ready_columns) UNION SELECT unnest(CAST(:columns AS text[])) ORDER BY 1) ELSE :columns END"
@@ -191,9 +188,8 @@ class Inbox:
         )
         values = {
             "cursor": batch.cursor, "epoch": batch.position[0], "position": batch.position[1],
-            "complete_until": self._claims.credible(batch.complete_until), "latest": self._now(), "ready": caught_up and batch.registered is not None,
-            "columns": list(batch.registered or ()), "incarnation": self._incarnation,
-            "owner": self._owner, "old": self._cursor, "head": batch.head[0],
+            "complete_until": batch.complete_until, "caught_up": caught_up, "columns": list(batch.registered),
+            "incarnation": self._incarnation, "owner": self._owner, "old": self._cursor, "head": batch.head[0],
         }  # fmt: skip
         incarnation, aside, was_left = (await tx.execute(text(move), values)).first() or (None, False, False)
         if incarnation != self._incarnation:
@@ -213,7 +209,7 @@ class Freshness:
         self._platform = platform
         self._service = service
         self._now = now
-        self._complete_until: dict[str, datetime] = {}
+        self._feeds: dict[str, Completeness] = {}
 
     async def watch(self) -> None:
         """Looks twice a second, endlessly."""
@@ -225,14 +221,15 @@ class Freshness:
         """Reads what the consumer, here or in another process, has recorded."""
         statement = text(f"SELECT owner, complete_until FROM {self._service}.feed_state WHERE isfinite(complete_until)")
         async with self._platform.transaction(read_only=True) as tx:
-            self._complete_until = {row.owner: row.complete_until for row in await tx.execute(statement)}
+            rows = (await tx.execute(statement)).all()
+        for row in rows:
+            self._feeds.setdefault(row.owner, Completeness(self._now)).hear(row.complete_until)
 
     def complete_until(self, owner: str) -> datetime | None:
         """Everything that the owner committed before has been applied; None where nothing was heard yet."""
-        return self._complete_until.get(owner)
+        return self._feeds[owner].until if owner in self._feeds else None
 
     def require(self, owner: str) -> None:
         """Raises FeedStale where the owner's feed is not known to be complete up to 30 s ago."""
-        known = self._complete_until.get(owner, datetime.min.replace(tzinfo=UTC))
-        if self._now() - known > timedelta(seconds=STALE_SECONDS):
+        if owner not in self._feeds or self._feeds[owner].stale(STALE_SECONDS):
             raise FeedStale(f"{self._service} has not heard from {owner} for more than {STALE_SECONDS} s", feed=owner)

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 import structlog
 from teppan.common.v1 import events_pb2, references_pb2
 
-from clocks import SKEW_SECONDS, Claims
+from clocks import SKEW_SECONDS, Completeness
 from faults import NOT_FROM_HERE, Fault, FeedStale
 
 OWNER = "identity"
@@ -52,8 +52,7 @@ class Revocations:
         self._now = now
         self._closings: dict[str, _Closing] = {}
         self._cursor = ""
-        self._claims = Claims(now)
-        self._complete_until = datetime.min.replace(tzinfo=UTC)
+        self._feed = Completeness(now)
         self._pause = PAUSE_SECONDS_MIN
         self.applied = asyncio.Event()
         """Set for good once everything in the feed has been applied, and its relay was not behind: calls can be answered."""
@@ -69,11 +68,8 @@ class Revocations:
 
     def require(self) -> None:
         """Raises FeedStale where somebody may have been closed 30 s ago, and this process has not heard of it."""
-        if self._stale():
+        if self._feed.stale(STALE_SECONDS):
             raise FeedStale(f"this process has not heard from {OWNER} for more than {STALE_SECONDS:g} s", feed=OWNER)
-
-    def _stale(self) -> bool:
-        return self._now() - self._complete_until > timedelta(seconds=STALE_SECONDS)
 
     async def run(self) -> None:
         """Endless: where the feed breaks off, it goes on from the last message."""
@@ -96,7 +92,7 @@ class Revocations:
         async with aclosing(self._stream(request)) as messages:
             async for message in messages:
                 self._apply(message)
-                if message.position.position >= message.head.position and not self._stale():
+                if message.position.position >= message.head.position and not self._feed.stale(STALE_SECONDS):
                     self.applied.set()
                 self._pause = PAUSE_SECONDS_MIN
 
@@ -105,9 +101,8 @@ class Revocations:
         for event in message.events:
             self._hear(event)
         self._cursor = message.cursor
-        # A stream that has only begun says less than is known already.
-        claimed = self._claims.credible(message.complete_until_time.ToDatetime(UTC))
-        self._complete_until = max(self._complete_until, claimed or self._complete_until)
+        if message.position.position >= message.head.position:  # a stream that has only begun says less than is known already
+            self._feed.hear(message.complete_until_time.ToDatetime(UTC))
         horizon = self._now() - REMEMBERED
         self._closings = {user: closing for user, closing in self._closings.items() if closing.time >= horizon}
 

@@ -77,7 +77,7 @@ def build(config: Config) -> Serving:
         peers=[identity, payments],
         following=[
             Following(peer=identity, known=[stations, users]),
-            Following(peer=payments, others={"payments.Account": accounts.apply}, unsaid={"payments.Account": accounts.unsaid}),
+            Following(peer=payments, others={"payments.Account": accounts.apply}, unsaid={"payments.Account": deposits.note_lost}),
         ],
         elected=[Expiry(deposits=deposits).run],
         sagas=sagas.KINDS,

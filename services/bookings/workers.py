@@ -4,16 +4,11 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
-
-import structlog
 
 from bookings.usecases.deposits import Account, Deposits
 from dbcommon.database import Transaction
 
 SWEEP_SECONDS = 1.0
-
-log = structlog.get_logger()
 
 AccountReader = Callable[[Any], Account]
 
@@ -32,16 +27,6 @@ class Accounts:
         its metric, its row in `make sagas`, and an operator who replays it once the booking is back, or gives the money back.
         """
         await self.deposits.apply(tx, self.read(event))
-
-    async def unsaid(self, tx: Transaction, epoch: UUID) -> int:
-        """After payments has told of all accounts in an epoch: of how many bookings it had said that they were paid, and says so no more.
-
-        It was restored, and has lost what it took. The bookings stay as they are, and are listed by `make sagas`.
-        """
-        bookings = await self.deposits.forget_unsaid(tx, epoch)
-        if bookings:
-            log.error("payments knows nothing of money that it had told of", bookings=len(bookings), first=str(min(bookings)))
-        return len(bookings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -81,16 +81,23 @@ def test_a_replay_that_fails_and_a_drop_say_what_became_of_it(embedded: Stack, p
     assert (again.returncode, again.stdout) == (1, f"{parked}: no such event lies aside\n")
 
 
-def test_all_that_fail_alike_are_dropped_at_once_with_what_fails_behind_them(embedded: Stack, parked: UUID) -> None:
-    drop = ("events-drop", "--service", "payments", "--reason", "it's of nothing", "--error")
-    other = make(embedded, *drop, "KeyError")
-    assert (other.returncode, other.stdout) == (1, "nothing lies aside that fails with KeyError\n")
-    first = make(embedded, *drop, "ValueError")
-    assert (first.returncode, first.stdout.count(": dropped"), str(parked) in first.stdout) == (0, 1, True)
-    assert "fails: NoHandler" in first.stdout  # what waited behind it is tried now, and fails otherwise
-    second = make(embedded, *drop, "NoHandler")
-    assert (second.returncode, second.stdout.count(": dropped")) == (0, 1)
+DROP = ("events-drop", "--service", "payments", "--reason", "it's of nothing", "--error")
+
+
+def test_all_that_fail_alike_are_dropped_at_once_with_what_fails_likewise_behind_them(embedded: Stack, parked: UUID) -> None:
+    other = make(embedded, *DROP, "NoHandler")
+    assert (other.returncode, other.stdout) == (1, "nothing is parked that fails with NoHandler\n")
+    make(embedded, "events-replay", "--service", "payments", "--id", str(parked))  # which fails with it
+    dropped = make(embedded, *DROP, "NoHandler")
+    assert (dropped.returncode, dropped.stdout.count(": dropped"), str(parked) in dropped.stdout) == (0, 2, True)
     assert make(embedded, "events").stdout == "Every event is applied.\n"
+
+
+def test_what_fails_otherwise_behind_one_that_is_dropped_stays_and_is_told(embedded: Stack, parked: UUID) -> None:
+    dropped = make(embedded, *DROP, "ValueError")
+    assert (dropped.returncode, dropped.stdout.count(": dropped"), str(parked) in dropped.stdout) == (1, 1, True)
+    assert "fails: NoHandler" in dropped.stdout
+    assert "retried: " in make(embedded, "events").stdout
 
 
 @pytest.mark.parametrize("arguments", [("events-replay",), ("events-drop", "--service", "payments", "--id", str(uuid4()))])

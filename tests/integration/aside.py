@@ -39,7 +39,7 @@ class Batch:
     position: tuple[UUID, int]
     head: tuple[UUID, int]
     complete_until: datetime = datetime(2030, 1, 1, tzinfo=UTC)
-    registered: Sequence[str] | None = tuple(columns("bookings", "identity"))
+    registered: Sequence[str] = tuple(columns("bookings", "identity"))
 
 
 @dataclass

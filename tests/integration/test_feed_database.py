@@ -135,7 +135,7 @@ class Batch:
     position: tuple[UUID, int]
     head: tuple[UUID, int]
     complete_until: datetime = datetime(2030, 1, 1, tzinfo=UTC)
-    registered: Sequence[str] | None = ()
+    registered: Sequence[str] = ()
 
 
 def batch(first: int, last: int, head: int) -> Batch:
@@ -196,7 +196,7 @@ async def test_a_service_is_ready_once_it_has_applied_all_up_to_the_head(platfor
         assert bool((await tx.execute(text(look))).scalar_one()) is ready
 
 
-async def readied(platform: Database, registered: Sequence[str] | None) -> list[str] | None:
+async def readied(platform: Database, *registered: str) -> list[str] | None:
     """What a service is ready for once a process that has registered columns has applied all up to the head; None for nothing."""
     applied = Applied(platform)
     await applied.inbox.cursor()
@@ -209,33 +209,48 @@ async def readied(platform: Database, registered: Sequence[str] | None) -> list[
 
 
 async def test_a_service_is_ready_for_the_columns_that_any_of_its_processes_has_registered(platform: Database) -> None:
-    assert await readied(platform, None) is None
-    assert await readied(platform, ["b.id"]) == ["b.id"]
-    assert await readied(platform, ["a.id", "b.id"]) == ["a.id", "b.id"]
-    assert await readied(platform, ["b.id"]) == ["a.id", "b.id"]  # code of before, which leads while a release is rolled out
-    assert await readied(platform, None) == ["a.id", "b.id"]
+    assert await readied(platform) == []
+    assert await readied(platform, "b.id") == ["b.id"]
+    assert await readied(platform, "a.id", "b.id") == ["a.id", "b.id"]
+    assert await readied(platform, "b.id") == ["a.id", "b.id"]  # code of before, which leads while a release is rolled out
 
 
 async def test_after_a_restart_only_what_was_registered_again_is_ready(platform: Database) -> None:
-    assert await readied(platform, ["a.id", "b.id"]) == ["a.id", "b.id"]
+    assert await readied(platform, "a.id", "b.id") == ["a.id", "b.id"]
     async with platform.transaction() as tx:
         await tx.execute(text(forget_readiness("bookings")))
-    assert await readied(platform, ["b.id"]) == ["b.id"]
+    assert await readied(platform, "b.id") == ["b.id"]
 
 
-async def test_a_feed_that_is_said_to_be_complete_up_to_later_than_now_gets_stale_all_the_same(platform: Database) -> None:
+NOON = datetime(2026, 11, 29, 12, tzinfo=UTC)
+EARLIER = NOON - timedelta(seconds=20)
+
+
+async def test_who_has_heard_all_believes_a_clock_that_was_set_back_and_who_has_not_keeps_what_was_heard(
+    platform: Database,
+) -> None:
+    applied, fresh = Applied(platform), Freshness(platform, "bookings", lambda: NOON)
+    await applied.inbox.cursor()
+    await applied.inbox.begin()
+    for head, said, until in ((2, NOON, NOON), (3, EARLIER, NOON), (2, EARLIER, EARLIER)):
+        await applied.inbox.apply(replace(batch(3, 2, head), complete_until=said))
+        await fresh.look()
+        assert fresh.complete_until("identity") == until
+    fresh.require("identity")
+
+
+async def test_a_feed_that_is_said_to_be_complete_up_to_later_than_now_is_stale_where_that_stands_still(platform: Database) -> None:
     """Its owner's clock ran ahead, and its relay has stopped since."""
-    applied, clock = Applied(platform), [datetime(2026, 11, 29, tzinfo=UTC)]
-    applied.inbox = Inbox(platform, "bookings", "identity", {}, repr_of, now=lambda: clock[0])
+    applied, clock = Applied(platform), [NOON]
     fresh = Freshness(platform, "bookings", lambda: clock[0])
     await applied.inbox.cursor()
     await applied.inbox.begin()
-    for _ in range(40):
-        await applied.inbox.apply(batch(3, 2, 2))
+    for ahead in (3_600, 3_601):
+        await applied.inbox.apply(replace(batch(3, 2, 2), complete_until=NOON + timedelta(seconds=ahead)))
         await fresh.look()
-        if clock[0] - datetime(2026, 11, 29, tzinfo=UTC) <= timedelta(seconds=STALE_SECONDS):
-            fresh.require("identity")
-        else:
-            with pytest.raises(FeedStale):
-                fresh.require("identity")
-        clock[0] += timedelta(seconds=1)
+    fresh.require("identity")
+    clock[0] += timedelta(seconds=STALE_SECONDS + 1)
+    await applied.inbox.apply(replace(batch(3, 2, 2), complete_until=NOON + timedelta(seconds=3_601)))
+    await fresh.look()
+    with pytest.raises(FeedStale):
+        fresh.require("identity")

@@ -5,9 +5,10 @@ from uuid import UUID
 
 import asyncpg
 import pytest
+from teppan.bookings.v1 import bookings_pb2 as pb
 
 from dbcommon.references import Known
-from tests.integration.stage import Teppan, eventually, refused
+from tests.integration.stage import Teppan, eventually, new, refused
 from tests.integration.unfinished import sagas
 
 LOST = """DELETE FROM {0}.epochs; UPDATE {0}.feed_head SET epoch = NULL, position = 0; DELETE FROM {0}.events; DELETE FROM {0}.outbox"""
@@ -68,32 +69,67 @@ async def test_deposits_that_were_never_heard_of_are_taken_over(own: Teppan, dat
     await eventually(heard)
 
 
-async def test_money_that_payments_has_lost_stays_paid_and_is_listed_until_it_is_told_of_again(
+async def test_money_that_payments_has_lost_stays_paid_and_is_listed_until_as_much_is_told_of_again(
     own: Teppan, database_: asyncpg.Connection
 ) -> None:
     station = await own.station()
     customer = await eventually(lambda: own.customer(station))
-    lost, kept = [await own.booking(station, customer) for _ in range(2)]
-    for booking in (lost, kept):
+    recorded, cancelled = [await own.booking(station, customer) for _ in range(2)]
+    ids = [UUID(booking.booking_id) for booking in (recorded, cancelled)]
+    for booking in (recorded, cancelled):
         await eventually(lambda booking=booking: own.pay(station, booking.booking_id, 10))
-    paid = "SELECT count(*) FROM bookings.bookings WHERE paid_minor = 10 AND (paid_epoch IS NOT NULL OR $1)"
 
-    async def heard() -> None:
-        assert await database_.fetchval(paid, False) == 2
+    async def paid(*amounts: int) -> None:
+        found = await database_.fetch("SELECT paid_minor FROM bookings.bookings WHERE id = ANY($1) ORDER BY id", ids)
+        assert [row["paid_minor"] for row in found] == list(amounts)
 
-    await eventually(heard)
+    async def listed(*lost: pb.Booking) -> None:
+        found = [(saga["kind"], saga["entity_id"]) for saga in await sagas(own, "bookings")]
+        assert found == [("money_lost", booking.booking_id) for booking in lost]
+
+    await eventually(lambda: paid(10, 10))
     await own.stop("bookings", "payments")
     await database_.execute(
-        "UPDATE payments.booking_accounts SET captured_minor = 0, money_version = 0 WHERE booking_id = $1", UUID(lost.booking_id)
+        "UPDATE payments.booking_accounts SET captured_minor = 0, money_version = 0 WHERE booking_id = ANY($1)", ids
     )
     await database_.execute(LOST.format("payments"))
+    async with database_.transaction():
+        await database_.execute(
+            "SELECT FROM bookings.bookings WHERE id = ANY($1) FOR UPDATE", ids
+        )  # whatever somebody does to them is not waited for
+        await own.start("payments", "bookings")
+        await eventually(lambda: listed(recorded, cancelled))
+    await paid(10, 10)
+    await eventually(lambda: own.pay(station, recorded.booking_id, 3))
+    await eventually(lambda: paid(3, 10))
+    await listed(recorded, cancelled)
+    await own.pay(station, recorded.booking_id, 7)
+    await eventually(lambda: listed(cancelled))
+    cancel = pb.CancelBookingRequest(
+        request_id=new(), station_id=station, booking_id=cancelled.booking_id, cancelled_by=pb.CANCELLED_BY_STATION
+    )
+    await own.bookings.CancelBooking(cancel, metadata=own.member(station))
+    await eventually(lambda: paid(10, 0))
+    await listed(cancelled)
+
+
+async def test_money_that_an_older_account_of_payments_does_not_have_is_listed_too(
+    own: Teppan, database_: asyncpg.Connection
+) -> None:
+    station = await own.station()
+    booking = await own.booking(station, await eventually(lambda: own.customer(station)))
+    paid = "SELECT paid_minor FROM bookings.bookings WHERE id = $1"
+    for amount in (10, 5):
+        await eventually(lambda amount=amount: own.pay(station, booking.booking_id, amount))
+
+    async def heard(amount: int) -> None:
+        assert await database_.fetchval(paid, UUID(booking.booking_id)) == amount
+
+    await eventually(lambda: heard(15))
+    await own.stop("bookings", "payments")
+    older = "UPDATE payments.booking_accounts SET captured_minor = 10, money_version = 1 WHERE booking_id = $1"
+    await database_.execute(older, UUID(booking.booking_id))
+    await database_.execute(LOST.format("payments"))
     await own.start("payments", "bookings")
-
-    async def listed() -> None:
-        assert [(saga["kind"], saga["entity_id"]) for saga in await sagas(own, "bookings")] == [("money_unknown", lost.booking_id)]
-
-    await eventually(listed)
-    assert await database_.fetchval(paid, True) == 2
-    await eventually(lambda: own.pay(station, lost.booking_id, 10))
-    await eventually(heard)
-    assert await sagas(own, "bookings") == []
+    await eventually(lambda: heard(10))
+    assert [saga["kind"] for saga in await sagas(own, "bookings")] == ["money_lost"]

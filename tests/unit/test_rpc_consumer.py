@@ -1,14 +1,14 @@
 """Who follows a feed: resumed from where it was applied, whatever breaks."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
 from prometheus_client import CollectorRegistry
 
 from faults import CursorDiverged, EpochLeft, PeerUnavailable
-from rpccommon.feed import CURSOR, Batch, Consumer, EventsServicer
+from rpccommon.feed import CURSOR, Batch, Consumer, EventsServicer, Registered
 from rpccommon.feed.metrics import FeedMetrics
 from rpccommon.resync import Page
 from tests.unit.rpc_feed import EPOCH, START, TOKENS, Feed
@@ -155,11 +155,11 @@ async def test_a_consumer_goes_on_asking_where_it_is_refused(on: Stage, feed: Fe
 async def test_who_refers_registers_before_each_stream_and_follows_nothing_until_it_is_answered(
     on: Stage, feed: Feed, inbox: Inbox
 ) -> None:
-    async def register() -> Sequence[str]:
+    async def register() -> Registered:
         inbox.steps.append("register")
         if inbox.steps.count("register") < 3:
             raise PeerUnavailable("not yet", peer="test")
-        return ["slots.station_id"]
+        return Registered(columns=["slots.station_id"])
 
     feed.fill(3)
     task = asyncio.create_task(Consumer(on.peer, [], inbox, FeedMetrics(CollectorRegistry(), ["test"]), register=register).run())
@@ -175,21 +175,20 @@ async def test_who_has_to_wait_with_registering_for_a_purge_follows_meanwhile_an
     monkeypatch.setattr("rpccommon.feed.consumer.REGISTER_AGAIN_SECONDS", 0.0)
     monkeypatch.setattr("rpccommon.feed.servicer.HEARTBEAT_SECONDS", 0.05)
 
-    async def register() -> Sequence[str]:
+    async def register() -> Registered:
         inbox.steps.append("register")
-        if inbox.steps.count("register") < 3:
-            raise PeerUnavailable("one purge has to end first", peer="test", answered="PURGE_UNFINISHED")
-        return ["slots.station_id"]
+        complete = inbox.steps.count("register") == 3
+        return Registered(columns=["slots.station_id", *(["slots.user_id"] if complete else [])], complete=complete)
 
     feed.fill(3)
     task = asyncio.create_task(Consumer(on.peer, [], inbox, FeedMetrics(CollectorRegistry(), ["test"]), register=register).run())
     async with asyncio.timeout(10):
-        while not inbox.batches or inbox.batches[-1].registered is None:
+        while not inbox.batches or len(inbox.batches[-1].registered) == 1:
             await asyncio.sleep(0.01)
     await stopped(task)
     assert inbox.applied == [1, 2, 3]
     assert inbox.steps[:9] == ["cursor", "begin", "register", "apply"] * 2 + ["cursor"]
-    assert [batch.registered for batch in inbox.batches[:3]] == [None, None, ["slots.station_id"]]
+    assert [len(batch.registered) for batch in inbox.batches[:3]] == [1, 1, 2]
 
 
 async def test_a_feed_in_an_epoch_that_was_left_is_counted_for_an_alert(

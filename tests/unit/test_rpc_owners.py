@@ -11,7 +11,7 @@ from teppan.common.v1 import references_pb2_grpc
 
 from faults import FeedStale, NotClosedYet, PeerUnavailable, PurgeUnfinished
 from referring import Column, Rule
-from rpccommon.feed import CURSOR
+from rpccommon.feed import CURSOR, Registered
 from rpccommon.references import Counter, registration
 from tests.unit.rpc_owned import EPOCH, NOT_FOUND, OPEN, Source, servicer, tokens
 from tests.unit.rpc_stage import Stage, details, stage
@@ -106,9 +106,9 @@ async def test_a_service_registers_what_the_contract_says_it_refers_to_that_peer
         column("station_id", service="payments", type="test.Station"),
     ]  # fmt: skip
     register = registration(on.peer, "bookings", declared)
-    assert await register() == ["bookings.station_id", "bookings.user_id"]
+    assert await register() == Registered(columns=["bookings.station_id", "bookings.user_id"])
     assert source.registered == [declared[:2]], "without those that may dangle, of others, and to others"
-    assert await registration(on.peer, "identity", declared)() == []
+    assert await registration(on.peer, "identity", declared)() == Registered(columns=[])
     assert len(source.registered) == 1, "who refers to nothing does not ask"
 
 

@@ -96,14 +96,15 @@ def ddl(service: str, *known: str) -> list[str]:
     """The functions of the feed: `incarnation()` tells one life of a database from the next, `events_roll()` keeps partitions.
 
     A life ends for the feed and for the `known` tables at once: whichever of them is made anew, both begin anew.
-    Guards ask it with every row that refers: it is VOLATILE, as what it calls, and has no settings, so that it is part of their plans.
+    Guards ask it with every row that refers: it is VOLATILE, as what it calls, and has no settings, so that it is part of their plans;
+    and looks names up each time (`to_regclass`), which a plan would not.
     Partitions are made ahead and dropped by their owner, in its name; what was dropped is recorded, not guessed.
     """
-    identities = "".join(f" || '/' || '{service}.{table}'::regclass::oid::text" for table in known)
+    identities = "".join(f" || '/' || to_regclass('{service}.{table}')::oid::text" for table in known)
     return [
         f"""CREATE FUNCTION {service}.incarnation() RETURNS text LANGUAGE sql AS $$
   SELECT extract(epoch FROM pg_postmaster_start_time())::text || '/' || left(pg_walfile_name(pg_current_wal_lsn()), 8)
-         || '/' || '{service}.feed_head'::regclass::oid::text{identities}
+         || '/' || to_regclass('{service}.feed_head')::oid::text{identities}
 $$""",
         f"""CREATE FUNCTION {service}.events_roll() RETURNS void LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp AS $$

@@ -13,7 +13,7 @@ from dbcommon.database import Database
 from dbcommon.references.states import Known
 from faults import LockTimeout
 
-LOCK_SECONDS = 8
+LOCK_SECONDS = 2
 BATCH = 500
 TURN_SECONDS = 2.0
 """Then the feed goes on: its owner's other news must not wait for a million rows, nor for writes that stay open."""
@@ -37,7 +37,7 @@ class Closing:
         self._tried = UUID(int=0)
 
     async def take_turn(self) -> None:
-        """Closes what is CLOSING, or as much of it as a turn allows; the next turn goes on with the rest.
+        """Closes what is CLOSING, or as much of it as a turn allows, with its last wait; the next turn goes on with the rest.
 
         What nobody writes to goes first, in batches; the others are waited for one by one, in the order of their IDs.
         """

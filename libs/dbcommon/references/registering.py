@@ -157,12 +157,11 @@ class Registry:
             await tx.execute(text(f"UPDATE {self._service}.registry SET version = version + 1"))
             there: set[str] = set((await tx.execute(text(delete), {"service": service, "columns": list(columns)})).scalars())
             refused = {
-                f"{column}": "the contract names it, so it is asked about: remove it there first"
+                column: f"{service} has registered no such column"
+                if column not in named
+                else "the contract names it: remove it there"
                 for column in columns
-                if column in named
-            }
-            refused |= {
-                f"{column}": f"{service} has registered no such column" for column in columns if column not in there | named
+                if column in named or column not in there
             }
             if refused:
                 raise InvalidArgument(refused)

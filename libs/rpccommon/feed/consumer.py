@@ -12,7 +12,7 @@ from uuid import UUID
 import structlog
 from teppan.common.v1 import events_pb2, events_pb2_grpc
 
-from faults import NOT_FROM_HERE, EpochLeft, PeerUnavailable, PurgeUnfinished, Remembered
+from faults import NOT_FROM_HERE, EpochLeft, PeerUnavailable, Remembered
 from rpccommon.client import Peer, prompt
 from rpccommon.feed.metrics import FeedMetrics
 from rpccommon.feed.source import Place
@@ -35,8 +35,18 @@ class Batch:
     complete_until: datetime
     head: Place
     position: Place
-    registered: Sequence[str] | None
-    """The columns by which this service was registered with the peer before the call; None where it has to wait for that."""
+    registered: Sequence[str]
+    """The columns by which this service was registered with the peer before the call."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registered:
+    """What a service has registered with an owner."""
+
+    columns: Sequence[str]
+    """("bookings.station_id")"""
+    complete: bool = True
+    """Whether that are all; others have to wait for a purge that did not ask about them."""
 
 
 class Inbox(Protocol):
@@ -61,12 +71,17 @@ def events_of(peer: Peer) -> Callable[[events_pb2.StreamEventsRequest], AsyncGen
     return lambda request: prompt(peer.stream(stub.StreamEvents, request), peer.name, SILENCE_SECONDS)
 
 
+async def nothing_to_register() -> Registered:
+    """Who follows a feed, and refers to nothing of its owner."""
+    return Registered(columns=())
+
+
 class Consumer:
     """Follows the feed of a peer into an inbox."""
 
     def __init__(
         self, peer: Peer, types: Sequence[str], inbox: Inbox, metrics: FeedMetrics, *,
-        register: Callable[[], Awaitable[Sequence[str]]] | None = None,
+        register: Callable[[], Awaitable[Registered]] = nothing_to_register,
     ) -> None:  # fmt: skip
         """Asks nothing yet; `types` are the event types that are wanted. `register` is called before each stream: see `registration`."""
         self._metrics = metrics
@@ -94,7 +109,7 @@ class Consumer:
         """Follows from the cursor; where there is none, or the peer's feed goes on from it no more, takes over all there is."""
         cursor = await self._inbox.cursor()
         await self._inbox.begin()
-        registered = await self._registered()
+        registered = await self._register()
         if cursor is None:
             await self._resynchronise()
             return
@@ -106,25 +121,15 @@ class Consumer:
             log.warning("a feed does not go on from here", peer=self._peer.name, why=refusal.message)
             await self._resynchronise()
 
-    async def _registered(self) -> Sequence[str] | None:
-        """What this service refers by, registered; None where a purge has to end first, and that may take what its feed brings."""
-        try:
-            return await self._register() if self._register else ()
-        except PeerUnavailable as refusal:
-            if refusal.answered != PurgeUnfinished.reason:
-                raise
-            log.warning("nothing new refers to things of a peer yet", peer=self._peer.name, why=refusal.message)
-            return None
-
-    async def _stream(self, cursor: str, registered: Sequence[str] | None) -> None:
+    async def _stream(self, cursor: str, registered: Registered) -> None:
         request = events_pb2.StreamEventsRequest(types=self._types, after_cursor=cursor)
         loop = asyncio.get_running_loop()
         begun = loop.time()
         async with aclosing(self._stream_events(request)) as messages:
             async for message in messages:
-                await self._inbox.apply(_batch_from_pb(message, registered))
+                await self._inbox.apply(_batch_from_pb(message, registered.columns))
                 self._pause = PAUSE_SECONDS_MIN
-                if registered is None and loop.time() - begun > REGISTER_AGAIN_SECONDS:
+                if not registered.complete and loop.time() - begun > REGISTER_AGAIN_SECONDS:
                     return
         raise PeerUnavailable(f"the feed of {self._peer.name} ended", peer=self._peer.name)
 
@@ -134,7 +139,7 @@ class Consumer:
         self._metrics.resynchronised(self._peer.name, unknown)
 
 
-def _batch_from_pb(message: events_pb2.StreamEventsResponse, registered: Sequence[str] | None) -> Batch:
+def _batch_from_pb(message: events_pb2.StreamEventsResponse, registered: Sequence[str]) -> Batch:
     return Batch(
         events=message.events,
         cursor=message.cursor,

@@ -1,18 +1,18 @@
 """Bookings, one at a time."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import bindparam, func, insert, select, text, update
+from sqlalchemy import bindparam, delete, func, insert, select, text, update
+from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.sql import ColumnElement
 
 from bookings.domain.bookings import Booking, BookingNotFound, CancelledBy, State
 from bookings.domain.price import Guests, Line
 from bookings.domain.slots import Slot, SlotKey, full
-from bookings.tables import bookings, outbox, price_lines
+from bookings.tables import bookings, lost_money, outbox, price_lines
 from dbcommon import feed, parked, references
 from dbcommon.constraints import refusing
 from dbcommon.database import Transaction
@@ -70,12 +70,23 @@ async def paid_so_far(tx: Transaction, station_id: UUID, booking_id: UUID) -> tu
     return row.paid_epoch, row.paid_version
 
 
-async def forget_unsaid(tx: Transaction, epoch: UUID) -> Sequence[UUID]:
-    """Bookings of any station that are paid, by what no account of this epoch has said; what lies aside was said. Their epoch is emptied."""
-    applied = text("NOT " + parked.lies_aside("bookings", "payments", "bookings.id"))
-    unsaid = update(bookings).where(bookings.c.paid_minor > 0, bookings.c.paid_epoch.is_distinct_from(epoch), applied)
-    found = await tx.execute(unsaid.values(paid_epoch=None, paid_version=0).returning(bookings.c.id))
-    return list(found.scalars())
+async def note_lost(tx: Transaction, *, booking_id: UUID | None = None, but_in: UUID | None = None) -> int:
+    """Notes the money of a booking as lost; or that of all, of any station, of which no account has told in an epoch: how many.
+
+    What lies aside was told. Locks no booking.
+    """
+    told = text("NOT " + parked.lies_aside("bookings", "payments", "bookings.id"))
+    which = [bookings.c.id == booking_id] if booking_id else [bookings.c.paid_epoch.is_distinct_from(but_in), told]
+    paid_ = select(bookings.c.id, bookings.c.station_id, bookings.c.paid_minor).where(bookings.c.paid_minor > 0, *which)
+    noting = upsert(lost_money).from_select(["booking_id", "station_id", "paid_minor"], paid_)
+    most = func.greatest(lost_money.c.paid_minor, noting.excluded.paid_minor)
+    return (await tx.execute(noting.on_conflict_do_update(index_elements=["booking_id"], set_={"paid_minor": most}))).rowcount
+
+
+async def found_again(tx: Transaction, booking_id: UUID, captured_minor: int) -> None:
+    """Strikes what was lost, where as much was captured."""
+    lost = lost_money.c
+    await tx.execute(delete(lost_money).where(lost.booking_id == booking_id, lost.paid_minor <= captured_minor))
 
 
 async def present_epoch(tx: Transaction) -> UUID | None:

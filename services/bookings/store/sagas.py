@@ -9,11 +9,9 @@ KINDS = (
         unfinished="SELECT id AS entity_id, station_id, expiring_time AS since FROM bookings.bookings WHERE state = 3",
     ),
     Kind(
-        name="money_unknown",
-        waits_for="an operator: payments has lost this money in a restore; record it there again",
-        unfinished=(
-            "SELECT id AS entity_id, station_id, update_time AS since FROM bookings.bookings WHERE paid_minor > 0 AND paid_epoch IS NULL"
-        ),
+        name="money_lost",
+        waits_for="an operator: payments lost it in a restore (deploy/README.md)",
+        unfinished="SELECT booking_id AS entity_id, station_id, found_time AS since FROM bookings.lost_money",
     ),
     Kind(
         name="deposit_parked",

@@ -5,6 +5,7 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     Date,
+    DateTime,
     ForeignKeyConstraint,
     Index,
     Integer,
@@ -71,7 +72,16 @@ bookings = Table(
     Index(None, "station_id", "customer_id", "start_time", "id"),
     Index("bookings_pending_idx", "deposit_deadline_time", postgresql_where=text("state = 2")),
     Index("bookings_expiring_idx", "update_time", postgresql_where=text("state = 3")),
-    Index("bookings_money_unknown_idx", "update_time", postgresql_where=text("paid_minor > 0 AND paid_epoch IS NULL")),
+)
+
+# Money that payments had told of, and has lost in a restore: until it tells of as much again, or an operator has settled it.
+lost_money = Table(
+    "lost_money",
+    metadata,
+    Column("booking_id", Uuid, primary_key=True),
+    Column("station_id", Uuid, nullable=False),
+    Column("paid_minor", BigInteger, nullable=False),
+    Column("found_time", DateTime(timezone=True), nullable=False, server_default=text("now()")),
 )
 
 price_lines = Table(
@@ -99,6 +109,7 @@ END $$"""
 
 ACCESS = {
     "bookings": Access(app=("SELECT", "INSERT", "UPDATE"), platform=("SELECT", "UPDATE"), tenant="station_id"),
+    "lost_money": Access(platform=("SELECT", "INSERT", "UPDATE", "DELETE")),
     "price_lines": Access(app=("SELECT", "INSERT"), tenant="station_id"),
 }
 DDL = [

@@ -1,6 +1,6 @@
 """Deposits: bookings learns of them from payments, and asks it to close the account of a booking whose deposit is overdue."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -30,6 +30,8 @@ class Account:
     booking_id: UUID
     epoch: UUID
     version: int
+    captured_minor: int
+    """What was taken, whatever was given back since."""
     paid_minor: int
     closed_epoch: UUID | None
     """The epoch of the booking's event that closed the account; None where it is not closed."""
@@ -60,22 +62,24 @@ class Deposits:
         if epoch == account.epoch and version >= account.version:
             return
         final = account.closed_epoch is not None and account.closed_epoch == await store.present_epoch(tx)
-        if epoch not in {None, account.epoch} and account.paid_minor < present.paid_minor:
-            log.warning(
-                "payments was in another epoch when it told of more money: was it restored?", booking_id=str(account.booking_id),
-                told_minor=present.paid_minor, tells_minor=account.paid_minor,
-            )  # fmt: skip
+        if epoch != account.epoch and account.captured_minor < present.paid_minor:  # never less within an epoch
+            await store.note_lost(tx, booking_id=account.booking_id)
+            log.error("payments has lost money that it had told of", booking_id=str(account.booking_id))
+        await store.found_again(tx, account.booking_id, account.captured_minor)
         known = paid(present, account.paid_minor, final=final, now=self.now())
         await store.save(tx, known, paid_epoch=account.epoch, paid_version=account.version)
         if known is not present:
             await store.announce(tx, booking_event(known, self.encode, self.new_id()))
 
-    async def forget_unsaid(self, tx: Transaction, epoch: UUID) -> Sequence[UUID]:
-        """Forgets who told of money, where payments has not told of it in its present epoch; the bookings that are paid like that.
+    async def note_lost(self, tx: Transaction, epoch: UUID) -> int:
+        """After payments has told of all accounts in an epoch: of how many bookings it had told that they are paid, and does not now.
 
-        The money stays: nobody says that it was given back.
+        It was restored to before that. The bookings stay paid: nobody says that the money was given back.
         """
-        return await store.forget_unsaid(tx, epoch)
+        lost = await store.note_lost(tx, but_in=epoch)
+        if lost:
+            log.error("payments has lost money that it had told of", bookings=lost)
+        return lost
 
     async def ask(self) -> int:
         """Asks payments to close the accounts of bookings that are overdue, or asked for in vain; how many, of each at most 100.

@@ -38,6 +38,7 @@ def account_from_event(event: Event) -> Account:
         booking_id=UUID(event.entity_id),
         epoch=UUID(event.epoch),
         version=event.version,
+        captured_minor=account.captured_minor,
         paid_minor=account.captured_minor - account.refunded_minor,
         closed_epoch=UUID(account.booking_epoch) if account.closed else None,
     )

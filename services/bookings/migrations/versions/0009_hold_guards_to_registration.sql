@@ -7,7 +7,7 @@ GRANT DELETE ON bookings.referrers TO bookings_platform;
 
 CREATE OR REPLACE FUNCTION bookings.incarnation() RETURNS text LANGUAGE sql AS $$
   SELECT extract(epoch FROM pg_postmaster_start_time())::text || '/' || left(pg_walfile_name(pg_current_wal_lsn()), 8)
-         || '/' || 'bookings.feed_head'::regclass::oid::text || '/' || 'bookings.known_stations'::regclass::oid::text || '/' || 'bookings.known_users'::regclass::oid::text
+         || '/' || to_regclass('bookings.feed_head')::oid::text || '/' || to_regclass('bookings.known_stations')::oid::text || '/' || to_regclass('bookings.known_users')::oid::text
 $$;
 
 CREATE OR REPLACE FUNCTION bookings.customers_station_id_guard() RETURNS trigger LANGUAGE plpgsql VOLATILE SECURITY DEFINER

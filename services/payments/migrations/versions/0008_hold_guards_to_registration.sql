@@ -8,7 +8,7 @@ WHERE owner = 'identity';
 
 CREATE OR REPLACE FUNCTION payments.incarnation() RETURNS text LANGUAGE sql AS $$
   SELECT extract(epoch FROM pg_postmaster_start_time())::text || '/' || left(pg_walfile_name(pg_current_wal_lsn()), 8)
-         || '/' || 'payments.feed_head'::regclass::oid::text || '/' || 'payments.known_stations'::regclass::oid::text || '/' || 'payments.booking_accounts'::regclass::oid::text
+         || '/' || to_regclass('payments.feed_head')::oid::text || '/' || to_regclass('payments.known_stations')::oid::text || '/' || to_regclass('payments.booking_accounts')::oid::text
 $$;
 
 CREATE OR REPLACE FUNCTION payments.payments_station_id_guard() RETURNS trigger LANGUAGE plpgsql VOLATILE SECURITY DEFINER
