@@ -77,7 +77,9 @@ def build(config: Config) -> Serving:
         peers=[identity, payments],
         following=[
             Following(peer=identity, known=[stations, users]),
-            Following(peer=payments, others={"payments.Account": accounts.apply}, unsaid={"payments.Account": deposits.note_lost}),
+            Following(
+                peer=payments, others={"payments.Account": accounts.apply}, unsaid={"payments.Account": deposits.note_untold}
+            ),
         ],
         elected=[Expiry(deposits=deposits).run],
         sagas=sagas.KINDS,

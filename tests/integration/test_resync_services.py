@@ -111,6 +111,8 @@ async def test_money_that_payments_has_lost_stays_paid_and_is_listed_until_as_mu
     await own.bookings.CancelBooking(cancel, metadata=own.member(station))
     await eventually(lambda: paid(10, 0))
     await listed(cancelled)
+    await database_.execute("UPDATE bookings.lost_money SET settled_time = now()")
+    await listed()
 
 
 async def test_money_that_an_older_account_of_payments_does_not_have_is_listed_too(

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import bindparam, delete, func, insert, select, text, update
+from sqlalchemy import TextClause, bindparam, delete, func, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.sql import ColumnElement
 
@@ -70,23 +70,30 @@ async def paid_so_far(tx: Transaction, station_id: UUID, booking_id: UUID) -> tu
     return row.paid_epoch, row.paid_version
 
 
-async def note_lost(tx: Transaction, *, booking_id: UUID | None = None, but_in: UUID | None = None) -> int:
-    """Notes the money of a booking as lost; or that of all, of any station, of which no account has told in an epoch: how many.
+async def note_lost(tx: Transaction, booking_id: UUID) -> None:
+    """Notes that what a booking has paid is lost to payments."""
+    await _note_lost(tx, bookings.c.id == booking_id)
 
-    What lies aside was told. Locks no booking.
-    """
+
+async def note_untold(tx: Transaction, epoch: UUID) -> int:
+    """Likewise of all, of any station, of which no account has told in an epoch: how many. What lies aside was told; locks no booking."""
     told = text("NOT " + parked.lies_aside("bookings", "payments", "bookings.id"))
-    which = [bookings.c.id == booking_id] if booking_id else [bookings.c.paid_epoch.is_distinct_from(but_in), told]
-    paid_ = select(bookings.c.id, bookings.c.station_id, bookings.c.paid_minor).where(bookings.c.paid_minor > 0, *which)
-    noting = upsert(lost_money).from_select(["booking_id", "station_id", "paid_minor"], paid_)
-    most = func.greatest(lost_money.c.paid_minor, noting.excluded.paid_minor)
-    return (await tx.execute(noting.on_conflict_do_update(index_elements=["booking_id"], set_={"paid_minor": most}))).rowcount
+    return await _note_lost(tx, bookings.c.paid_epoch.is_distinct_from(epoch), told)
+
+
+async def _note_lost(tx: Transaction, *which: ColumnElement[bool] | TextClause) -> int:
+    """What was settled stays so, but for more."""
+    lost = select(bookings.c.id, bookings.c.station_id, bookings.c.paid_minor).where(bookings.c.paid_minor > 0, *which)
+    noting = upsert(lost_money).from_select(["booking_id", "station_id", "paid_minor"], lost)
+    news = {"paid_minor": noting.excluded.paid_minor, "settled_time": None}
+    more = noting.excluded.paid_minor > lost_money.c.paid_minor
+    return (await tx.execute(noting.on_conflict_do_update(index_elements=["booking_id"], set_=news, where=more))).rowcount
 
 
 async def found_again(tx: Transaction, booking_id: UUID, captured_minor: int) -> None:
     """Strikes what was lost, where as much was captured."""
-    lost = lost_money.c
-    await tx.execute(delete(lost_money).where(lost.booking_id == booking_id, lost.paid_minor <= captured_minor))
+    columns = lost_money.c
+    await tx.execute(delete(lost_money).where(columns.booking_id == booking_id, columns.paid_minor <= captured_minor))
 
 
 async def present_epoch(tx: Transaction) -> UUID | None:

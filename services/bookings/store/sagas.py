@@ -11,7 +11,7 @@ KINDS = (
     Kind(
         name="money_lost",
         waits_for="an operator: payments lost it in a restore (deploy/README.md)",
-        unfinished="SELECT booking_id AS entity_id, station_id, found_time AS since FROM bookings.lost_money",
+        unfinished="SELECT booking_id AS entity_id, station_id, found_time AS since FROM bookings.lost_money WHERE settled_time IS NULL",
     ),
     Kind(
         name="deposit_parked",

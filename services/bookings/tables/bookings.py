@@ -74,7 +74,7 @@ bookings = Table(
     Index("bookings_expiring_idx", "update_time", postgresql_where=text("state = 3")),
 )
 
-# Money that payments had told of, and has lost in a restore: until it tells of as much again, or an operator has settled it.
+# Money that payments had told of, and has lost in a restore: until it tells of as much again. What an operator has settled stays so.
 lost_money = Table(
     "lost_money",
     metadata,
@@ -82,6 +82,7 @@ lost_money = Table(
     Column("station_id", Uuid, nullable=False),
     Column("paid_minor", BigInteger, nullable=False),
     Column("found_time", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+    time("settled_time", nullable=True),
 )
 
 price_lines = Table(

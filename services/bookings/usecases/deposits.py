@@ -63,7 +63,7 @@ class Deposits:
             return
         final = account.closed_epoch is not None and account.closed_epoch == await store.present_epoch(tx)
         if epoch != account.epoch and account.captured_minor < present.paid_minor:  # never less within an epoch
-            await store.note_lost(tx, booking_id=account.booking_id)
+            await store.note_lost(tx, account.booking_id)
             log.error("payments has lost money that it had told of", booking_id=str(account.booking_id))
         await store.found_again(tx, account.booking_id, account.captured_minor)
         known = paid(present, account.paid_minor, final=final, now=self.now())
@@ -71,12 +71,12 @@ class Deposits:
         if known is not present:
             await store.announce(tx, booking_event(known, self.encode, self.new_id()))
 
-    async def note_lost(self, tx: Transaction, epoch: UUID) -> int:
-        """After payments has told of all accounts in an epoch: of how many bookings it had told that they are paid, and does not now.
+    async def note_untold(self, tx: Transaction, epoch: UUID) -> int:
+        """After payments has told of all accounts in an epoch: of how many bookings it had told that they are paid, and does not now: those that were not noted before.
 
         It was restored to before that. The bookings stay paid: nobody says that the money was given back.
         """
-        lost = await store.note_lost(tx, but_in=epoch)
+        lost = await store.note_untold(tx, epoch)
         if lost:
             log.error("payments has lost money that it had told of", bookings=lost)
         return lost

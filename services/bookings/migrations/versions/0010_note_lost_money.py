@@ -10,6 +10,7 @@ TABLE = """CREATE TABLE bookings.lost_money (
     station_id UUID NOT NULL,
     paid_minor BIGINT NOT NULL,
     found_time TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    settled_time TIMESTAMP WITH TIME ZONE,
     CONSTRAINT lost_money_pkey PRIMARY KEY (booking_id)
 )"""
 
