@@ -41,7 +41,7 @@ def _picture(columns: Sequence[Column]) -> Iterator[str]:
 def _table(columns: Sequence[Column]) -> Iterator[str]:
     yield "| service | column | refers to | when that is purged |\n| --- | --- | --- | --- |"
     for each in columns:
-        yield f"| {each.service} | `{each.table}.{each.name}` | {each.type} | {each.rule.name} |"
+        yield f"| {each.service} | `{each.place}` | {each.type} | {each.rule.name} |"
 
 
 def _holder(column: Column) -> str:

@@ -26,6 +26,11 @@ class Column:
     rule: Rule
 
     @property
+    def place(self) -> str:
+        """Where it is in its service's schema, as registrations and counts name it: "bookings.station_id"."""
+        return f"{self.table}.{self.name}"
+
+    @property
     def owner(self) -> str:
         """The service that owns what it refers to."""
         return self.type.partition(".")[0]

@@ -8,11 +8,7 @@ from rpccommon.registry import registry
 
 def columns(service: str, owner: str) -> list[str]:
     """What a service registers with an owner."""
-    return [
-        f"{each.table}.{each.name}"
-        for each in registry()
-        if (each.service, each.owner) == (service, owner) and each.rule is not Rule.KEEP
-    ]
+    return [each.place for each in registry() if (each.service, each.owner) == (service, owner) and each.rule is not Rule.KEEP]
 
 
 def caught_up(service: str, owner: str, epoch: UUID, *, cursor: str = "") -> str:

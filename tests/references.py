@@ -109,7 +109,7 @@ def not_stored(pool: DescriptorPool, owners: Mapping[str, MetaData], declared: C
 
 def name_of(column: Column) -> str:
     """A column as sentences name it: "bookings.customers.user_id"."""
-    return f"{column.service}.{column.table}.{column.name}"
+    return f"{column.service}.{column.place}"
 
 
 def _columns(schemas: Sequence[MetaData]) -> Iterator[tuple[str, TableColumn[object]]]:

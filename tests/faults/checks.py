@@ -43,7 +43,7 @@ async def dangling(rows: asyncpg.Connection) -> Found:
             f" LEFT JOIN {things} t ON t.id = r.{column.name}{same}"
             f" WHERE r.{column.name} IS NOT NULL AND (t.id IS NULL OR t.state = ANY ($1)) GROUP BY 1"
         )
-        name = f"{column.service}.{column.table}.{column.name}"
+        name = f"{column.service}.{column.place}"
         found |= {(name, row["id"]): row["count"] for row in await rows.fetch(refers, gone)}
     return found
 

@@ -137,7 +137,7 @@ async def test_rows_planted_against_every_rule_are_found_exactly(
     for column in HELD:
         for id in (uuid4(), gone.get(column.type)):
             if id is not None:
-                wanted[f"{column.service}.{column.table}.{column.name}", id] = await planting.plant(column, id)
+                wanted[f"{column.service}.{column.place}", id] = await planting.plant(column, id)
     astray = await rows.fetchval("SELECT DISTINCT booking_id FROM payments.payments WHERE station_id = ANY ($1)", stations(wanted))
     wanted["payments.payments.booking_id", astray] = 2 * MANY  # of the payments planted elsewhere: their booking is where it was
     for column in KEPT:

@@ -170,7 +170,7 @@ class Moving(Teppan):
             refer = f"SELECT {column.name} AS id, count(*) FROM {column.service}.{column.table} WHERE {column.name} IS NOT NULL GROUP BY 1"
             for row in await self.fetch(column.service, refer):
                 if row["id"] not in there:
-                    found[f"{column.service}.{column.table}.{column.name}", row["id"]] = row["count"]
+                    found[f"{column.service}.{column.place}", row["id"]] = row["count"]
         assert await self._audited() == found
         return found
 

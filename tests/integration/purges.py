@@ -182,7 +182,7 @@ async def owner_on(server: Server, database: str, *, relayed: bool = True) -> As
 
 def _made(rows: asyncpg.Connection, service: str) -> Made:
     rules = {
-        f"{column.table}.{column.name}": column.rule
+        column.place: column.rule
         for column in contract()
         if (column.service, column.type) == (service, EVENT_TYPE) and column.rule is not Rule.KEEP
     }

@@ -34,7 +34,7 @@ async def count(
 ) -> Mapping[str, int]:
     """What is left, by column."""
     found = await counting(referrer, platform).count(type, id, epoch=epoch, version=version)
-    return {f"{column.table}.{column.name}": left for column, left in found}
+    return {column.place: left for column, left in found}
 
 
 async def closed(referrer: Referrer, slots_made: int = 3) -> UUID:

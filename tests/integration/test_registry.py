@@ -173,7 +173,7 @@ async def test_services_register_at_their_start_what_the_contract_says(teppan: T
             found = await rows.fetch(f'SELECT service, type, "column", rule FROM {owner}.referrers')
             declared = [column for column in contract() if column.owner == owner and column.rule is not Rule.KEEP]
             assert {tuple(row) for row in found} == {
-                (column.service, column.type, f"{column.table}.{column.name}", column.rule) for column in declared
+                (column.service, column.type, column.place, column.rule) for column in declared
             }
     finally:
         await rows.close()

@@ -108,7 +108,7 @@ class Registry:
             await durably(tx)
             await tx.execute(text(f"SELECT FROM {self._service}.registry FOR NO KEY UPDATE"))
             there = await self._registered(tx, columns[0].service)
-            new = [column for column in columns if (column.type, f"{column.table}.{column.name}") not in there]
+            new = [column for column in columns if (column.type, column.place) not in there]
             await self._refuse_meanwhile(tx, [column for column in new if column not in self._contract])
             for column in new:
                 await tx.execute(text(self._insert()), _values(column))
@@ -126,7 +126,7 @@ class Registry:
             columns.setdefault(row.service, {})[row.column] = Rule(row.rule)
         for column in self._contract:  # the contract of this code wins: a rule may have changed since it was registered
             if column.type == type:
-                columns.setdefault(column.service, {})[f"{column.table}.{column.name}"] = column.rule
+                columns.setdefault(column.service, {})[column.place] = column.rule
         return Expected(version=version, columns=columns)
 
     async def referrers(self) -> list[AskedAbout]:
@@ -134,7 +134,7 @@ class Registry:
         statement = f'SELECT type, service, "column", rule, since FROM {self._service}.referrers WHERE rule <> :keep'
         async with self._platform.transaction(read_only=True) as tx:
             rows = (await tx.execute(text(statement), {"keep": Rule.KEEP.value})).all()
-        named = {(each.type, each.service, f"{each.table}.{each.name}"): each.rule for each in self._contract}
+        named = {(each.type, each.service, each.place): each.rule for each in self._contract}
         since = {(row.type, row.service, row.column): row.since for row in rows}
         rules = {(row.type, row.service, row.column): Rule(row.rule) for row in rows} | named
         return sorted(
@@ -150,7 +150,7 @@ class Registry:
 
         An operator's act, for nothing else knows whether something still refers. A purge that is under way asks again.
         """
-        named = {f"{each.table}.{each.name}" for each in self._contract if each.service == service}
+        named = {each.place for each in self._contract if each.service == service}
         delete = f'DELETE FROM {self._service}.referrers WHERE service = :service AND "column" = ANY(:columns) RETURNING "column"'
         async with self._platform.transaction() as tx:
             await durably(tx)
@@ -186,5 +186,5 @@ class Registry:
 
 
 def _values(column: referring.Column) -> dict[str, object]:
-    name = f"{column.table}.{column.name}"
+    name = column.place
     return {"service": column.service, "type": column.type, "column": name, "rule": column.rule.value}

@@ -34,14 +34,14 @@ def registration(peer: Peer, service: str, columns: Sequence[Column]) -> Callabl
         except PeerUnavailable as refusal:
             if refusal.answered != PurgeUnfinished.reason:
                 raise
-            log.warning("a purge keeps columns from being registered", peer=peer.name, columns=[_name(column) for column in some])
+            log.warning("a purge keeps columns from being registered", peer=peer.name, columns=[column.place for column in some])
             return False
         return True
 
     async def register() -> Registered:
         if not held or await accepted(held):
-            return Registered(columns=[_name(column) for column in held])
-        each = [_name(column) for column in held if await accepted([column])]
+            return Registered(columns=[column.place for column in held])
+        each = [column.place for column in held if await accepted([column])]
         return Registered(columns=each, complete=len(each) == len(held))
 
     return register
@@ -50,11 +50,7 @@ def registration(peer: Peer, service: str, columns: Sequence[Column]) -> Callabl
 def _request(columns: Sequence[Column]) -> references_pb2.RegisterReferrerRequest:
     return references_pb2.RegisterReferrerRequest(
         columns=[
-            references_pb2.ReferrerColumn(type=column.type, column=_name(column), on_delete=column.rule.value)  # type: ignore[arg-type]  # a number of that enum
+            references_pb2.ReferrerColumn(type=column.type, column=column.place, on_delete=column.rule.value)  # type: ignore[arg-type]  # a number of that enum
             for column in columns
         ]
     )
-
-
-def _name(column: Column) -> str:
-    return f"{column.table}.{column.name}"

@@ -146,7 +146,7 @@ def _answer_to_pb(found: Referent) -> references_pb2.ReferenceAnswer:
 
 def _count_to_pb(column: Column, count: int) -> references_pb2.ReferenceCount:
     return references_pb2.ReferenceCount(
-        column=f"{column.table}.{column.name}",
+        column=column.place,
         on_delete=column.rule.value,  # type: ignore[arg-type]  # a number of that enum
         count=count,
     )
