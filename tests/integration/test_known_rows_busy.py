@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -18,9 +19,12 @@ from bookings.store import slots as store
 from bookings.tables import known_stations, slots
 from bookings.wire import heard
 from dbcommon.database import Database
+from dbcommon.inbox import STALE_SECONDS
 from dbcommon.references import Known, KnownRows, Referent
+from dbcommon.references.closing import LOCK_SECONDS, TURN_SECONDS
 from faults import ReferenceClosed
 from local.database import Server
+from rpccommon.registry import registry
 from tests.readiness import caught_up
 
 STARVED_SECONDS = 8
@@ -125,3 +129,8 @@ async def test_sixteen_writers_that_always_overlap_do_not_starve_the_close(app: 
         assert found.scalar_one() == Known.CLOSED
     async with app.transaction(tenant=STATION, read_only=True) as tx:
         assert (await tx.execute(select(func.count()).select_from(slots))).scalar_one() == writers.written
+
+
+def test_turns_of_closing_end_long_before_the_feed_that_waits_for_them_is_stale() -> None:
+    types = Counter(owner for owner, _ in {(column.service + column.owner, column.type) for column in registry()})
+    assert max(types.values()) * (TURN_SECONDS + LOCK_SECONDS) < STALE_SECONDS / 2

@@ -9,6 +9,7 @@ from google.protobuf import any_pb2
 from teppan.bookings.v1 import bookings_pb2
 from teppan.common.v1 import references_pb2
 
+from faults import PurgeUnfinished
 from pages import Tokens
 from referring import Column
 from rpccommon.references import ReferencesServicer, Referring, RefersToNothing
@@ -46,6 +47,7 @@ class Source:
         self.entered = asyncio.Event()
         self.fault: Exception | None = None
         self.registered: list[list[Column]] = []
+        self.kept_back: set[str] = set()
         self.last, self.size = 9, 4
 
     async def check(self, type: str, items: Sequence[tuple[UUID | None, UUID]]) -> tuple[UUID, Sequence[Found]]:
@@ -66,6 +68,8 @@ class Source:
     async def register(self, columns: Sequence[Column]) -> tuple[UUID, int]:
         if self.fault:
             raise self.fault
+        if self.kept_back & {column.type for column in columns}:
+            raise PurgeUnfinished("one purge has to end first")
         self.registered.append(list(columns))
         return EPOCH, 7
 

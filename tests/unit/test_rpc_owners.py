@@ -112,6 +112,18 @@ async def test_a_service_registers_what_the_contract_says_it_refers_to_that_peer
     assert len(source.registered) == 1, "who refers to nothing does not ask"
 
 
+async def test_what_a_purge_keeps_back_keeps_no_other_column_from_being_registered(on: Stage, source: Source) -> None:
+    declared = [column("station_id", type="test.Station"), column("voucher_id", type="test.Voucher")]
+    source.kept_back = {"test.Voucher"}
+    register = registration(on.peer, "bookings", declared)
+    assert await register() == Registered(columns=["bookings.station_id"], complete=False)
+    source.kept_back.clear()
+    assert await register() == Registered(columns=["bookings.station_id", "bookings.voucher_id"])
+    source.fault = FeedStale("its relay has not begun", feed="test")
+    with pytest.raises(PeerUnavailable):
+        await register()
+
+
 async def test_who_registers_speaks_for_itself_and_hears_the_head(on: Stage, source: Source) -> None:
     columns = [pb.ReferrerColumn(type=STATIONS, column="slots.station_id", on_delete=Rule.CASCADE.value)]  # type: ignore[arg-type]  # a number of that enum
     answer = await on.peer.call(stub(on).RegisterReferrer, pb.RegisterReferrerRequest(columns=columns), timeout=5)
