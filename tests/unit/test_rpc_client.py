@@ -1,7 +1,6 @@
 """The way to a peer."""
 
 import asyncio
-import contextlib
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -24,6 +23,7 @@ from rpccommon.policies import policies
 from rpccommon.present import call_id, caller, deadline_left
 from rpccommon.server import Server
 from rpccommon.telemetry import Telemetry
+from tests.unit.client.proxy import Proxy
 from tests.unit.rpc_stage import SERVICE_KEY, SERVICES, STATION, Stage, bearer, now, ready, stage, user, verifier
 
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
@@ -141,55 +141,20 @@ async def test_a_peer_that_accepts_and_says_nothing_ends_with_the_timeout() -> N
         await way.close()
 
 
-class Frozen:
-    """A way through which nothing goes any more once it is frozen, although every connection stays."""
-
-    def __init__(self, port: int) -> None:
-        self.port = port
-        self.thawed = asyncio.Event()
-        self.thawed.set()
-        self.open: set[asyncio.Task[Any]] = set()
-
-    async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if (task := asyncio.current_task()) is not None:
-            self.open.add(task)
-        onward, back = await asyncio.open_connection("127.0.0.1", self.port)
-        try:
-            async with asyncio.TaskGroup() as both:
-                both.create_task(self._copy(reader, back))
-                both.create_task(self._copy(onward, writer))
-        finally:
-            for each in (back, writer):
-                each.close()
-                with contextlib.suppress(ConnectionError):
-                    await each.wait_closed()
-
-    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(65536):
-            await self.thawed.wait()
-            writer.write(data)
-        writer.close()
-
-
 async def test_a_stream_of_a_peer_that_is_frozen_ends(on: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rpccommon.client.KEEPALIVE_SECONDS", 0.3)
     monkeypatch.setattr("rpccommon.client.KEEPALIVE_PATIENCE_SECONDS", 0.3)
-    frozen = Frozen(on.port)
-    between = await asyncio.start_server(frozen.accept, "127.0.0.1", 0)
-    way = peer(between.sockets[0].getsockname()[1])
-    stub: Any = health_pb2_grpc.HealthStub(way.channel)
-    stream = way.stream(stub.Watch, health_pb2.HealthCheckRequest())
-    async with asyncio.timeout(5):
-        await anext(stream)
-        frozen.thawed.clear()
-        with pytest.raises(PeerUnavailable):
-            async for _ in stream:
-                pass
-    frozen.thawed.set()
-    await way.close()
-    between.close()
-    await between.wait_closed()
-    await asyncio.wait(frozen.open, timeout=5)
+    with Proxy(on.port) as between:
+        way = peer(between.port)
+        stub: Any = health_pb2_grpc.HealthStub(way.channel)
+        stream = way.stream(stub.Watch, health_pb2.HealthCheckRequest())
+        async with asyncio.timeout(5):
+            await anext(stream)
+            between.freeze()
+            with pytest.raises(PeerUnavailable):
+                async for _ in stream:
+                    pass
+        await way.close()
 
 
 async def test_a_proxy_of_the_environment_is_not_asked_for_the_way_to_a_peer(on: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
