@@ -23,6 +23,7 @@ TABLES = """SELECT relname FROM pg_class WHERE relnamespace = $1::regnamespace A
   ORDER BY relname"""
 Way = dict[str, bool]
 WAYS = pytest.mark.parametrize("way", [{"data_only": True}, {"data_only": False}], ids=["data", "schema"])
+READY = "SELECT count(*) FROM bookings.feed_state WHERE ready_incarnation = bookings.incarnation()"
 FORGOTTEN = {"feed_head": "epoch", "feed_state": "ready_incarnation"}
 
 
@@ -36,9 +37,21 @@ async def worked(server: Server, template: str, tmp_path_factory: pytest.TempPat
         await teppan.week(station, slots_a_day=2, capacity=5)
         booking = await teppan.booking(station, await teppan.customer(station))
         await eventually(lambda: teppan.pay(station, booking.booking_id, 10))
+        await hears_both(server, name)
         await teppan.stop(*reversed(SERVICES))
     yield name
     await server.drop(name)
+
+
+async def hears_both(server: Server, database: str) -> None:
+    """Waits until bookings has caught up with both whom it follows: the work above needs identity alone."""
+    connection = await asyncpg.connect(server.url(database))
+
+    async def hears() -> None:
+        assert await connection.fetchval(READY) == 2
+
+    await eventually(hears)
+    await connection.close()
 
 
 @pytest.fixture
@@ -126,11 +139,10 @@ async def test_what_came_after_the_backup_goes(bookings: ServiceSchema, file: Pa
 async def test_nobody_is_ready_and_no_epoch_goes_on_afterwards(
     bookings: ServiceSchema, file: Path, rows: asyncpg.Connection, way: Way
 ) -> None:
-    ready = "SELECT count(*) FROM bookings.feed_state WHERE ready_incarnation = bookings.incarnation()"
     goes_on = "SELECT count(*) FROM bookings.feed_head h JOIN bookings.epochs e USING (epoch) WHERE e.incarnation = bookings.incarnation()"
-    assert [await rows.fetchval(ready), await rows.fetchval(goes_on)] == [2, 1]
+    assert [await rows.fetchval(READY), await rows.fetchval(goes_on)] == [2, 1]
     await asyncio.to_thread(bookings.restore, file, **way)
-    assert [await rows.fetchval(ready), await rows.fetchval(goes_on)] == [0, 0]
+    assert [await rows.fetchval(READY), await rows.fetchval(goes_on)] == [0, 0]
 
 
 @WAYS
