@@ -23,6 +23,8 @@ from local import admin, stack
 from local.database import SERVICES
 from local.postgres import data_folder
 from local.stack import Stack
+from rpccommon.auth import ServiceToken
+from tests.tokens import service_token
 
 SECONDS = 60.0
 ANY_PORTS = dict.fromkeys(SERVICES, stack.ANY_PORT)
@@ -38,6 +40,9 @@ class Deployment(Protocol):
 
     def describe(self) -> Mapping[str, str]:
         """Logs the administrator in, and says all that clients need; writes it to `described`."""
+
+    def service_token(self, service: str) -> ServiceToken:
+        """By which one of its services is known to the others."""
 
     async def kill(self, service: str) -> None:
         """Kills every process of a service, and returns when others serve in their place."""
@@ -58,6 +63,9 @@ class Embedded:
 
     def describe(self) -> Mapping[str, str]:
         return admin.describe(self.stack)
+
+    def service_token(self, service: str) -> ServiceToken:
+        return service_token(service, self.stack.folder / "secrets")
 
     async def kill(self, service: str) -> None:
         """The supervisor starts another."""
@@ -85,6 +93,9 @@ class Containers:
 
     def describe(self) -> Mapping[str, str]:
         return self.stack.describe()
+
+    def service_token(self, service: str) -> ServiceToken:
+        return service_token(service, self.stack.secrets / "keys")
 
     async def kill(self, service: str) -> None:
         """Starts them again itself: what an engine is told to kill it does not restart."""

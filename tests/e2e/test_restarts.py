@@ -14,6 +14,7 @@ from compose.stack import Composed
 from local.database import SERVICES
 from tests.compose.inside import address, certified
 from tests.deployed import IN_CONTAINERS, Containers, Deployment, eventually
+from tests.subscriber import Subscriber
 from tests.traffic import Seen, Traffic, Way, own_station, state_of
 
 MORE = 8_000
@@ -40,17 +41,23 @@ async def test_a_rolling_restart_of_everything_fails_no_call_through_the_client(
     ways = {service: Way(addresses=[known[service]], tls=tls) for service in SERVICES}
     past_envoy = ways if not isinstance(running, Containers) else direct(running.stack, tmp_path)
     todo = iter(requests[count:])
-    async with (
-        Traffic(ways, scene, todo, full, bare=IN_CONTAINERS) as traffic,
-        Traffic(past_envoy, scene, todo, full) as other,
-    ):
-        for service in SERVICES:
-            lists = [traffic.seen.lists, other.seen.lists]
-            await running.restart(service)
-            await eventually(lambda lists=lists: traffic.seen.lists > lists[0] and other.seen.lists > lists[1])  # type: ignore[misc]  # bound here
-    for each in (traffic, other):
-        await expect(each.seen, backend, scene)
-        tell(f"restarted under load: {each.seen.figures()}")
+    bearer = running.service_token("payments").bearer
+    async with Subscriber(ways["bookings"], bearer) as subscriber, Subscriber(past_envoy["bookings"], bearer) as second:
+        async with (
+            Traffic(ways, scene, todo, full, bare=IN_CONTAINERS) as traffic,
+            Traffic(past_envoy, scene, todo, full) as other,
+        ):
+            for service in SERVICES:
+                lists = [traffic.seen.lists, other.seen.lists]
+                await running.restart(service)
+                await eventually(lambda lists=lists: traffic.seen.lists > lists[0] and other.seen.lists > lists[1])  # type: ignore[misc]  # bound here
+        booked = {booking.booking_id for each in (traffic, other) for booking in each.seen.made.values()}
+        for each in (subscriber, second):
+            await eventually(lambda each=each: booked <= each.entities)  # type: ignore[misc]  # bound here
+            assert each.breaks
+    for seen in (traffic.seen, other.seen):
+        await expect(seen, backend, scene)
+        tell(f"restarted under load: {seen.figures()}")
     codes = {code for _, code, _ in traffic.seen.bare}
     assert codes <= ALLOWED, traffic.seen.bare
     assert not IN_CONTAINERS or "OK" in codes

@@ -26,9 +26,10 @@ from callers import Caller, Kind
 from local import secret
 from local.database import SERVICES, Server
 from local.stack import environment
-from rpccommon.auth import ServiceToken, access_token
+from rpccommon.auth import access_token
 from service import Serving, serving
 from tests.integration.asked import Refusal, booking_request, day, eventually, new, payment_request, refusal_of, refused
+from tests.tokens import service_token
 
 __all__ = [
     "Refusal", "Teppan", "booking_request", "choose_ports", "day", "eventually", "new", "payment_request", "refusal_of", "refused",
@@ -148,9 +149,7 @@ class Teppan:
 
     def service(self, name: str) -> Metadata:
         """One of Teppan's own services."""
-        pem = load_pem_private_key((self.secrets / f"{name}.pem").read_bytes(), password=None)
-        assert isinstance(pem, Ed25519PrivateKey)
-        return (("authorization", ServiceToken(name, pem, lambda: datetime.now(UTC)).bearer()),)
+        return (("authorization", service_token(name, self.secrets).bearer()),)
 
     # Things -----------------------------------------------------------------------------------------------------------
 
