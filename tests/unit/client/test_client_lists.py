@@ -118,9 +118,9 @@ async def test_a_list_is_asked_for_as_its_request_was_at_the_call(client: Driver
 @pytest.mark.parametrize("seconds", [math.inf, math.nan, 1e300, 0, -1])
 async def test_a_patience_that_nobody_has_is_refused(client: Driver, fake: Fake, seconds: float) -> None:
     method = bookings(client, fake.address).ListBookings
-    with pytest.raises(ValueError, match="patience_seconds is a positive, finite"):
+    with pytest.raises(ValueError, match="patience_seconds is a positive number of seconds"):
         client.api.pages(method, LIST, patience_seconds=seconds)
-    with pytest.raises(ValueError, match="patience_seconds is a positive, finite"):
+    with pytest.raises(ValueError, match="patience_seconds is a positive number of seconds"):
         await client.page(method, LIST, patience_seconds=seconds)
     assert not fake.seen
 
@@ -137,6 +137,21 @@ async def test_without_progress_patience_ends(client: Driver, fake: Fake, how: A
     assert ids(read) == ALL[: 2 * PAGE_SIZE]
     assert len(fake.seen) > 1
     assert all(seen.seconds_left is not None and seen.seconds_left < 0.9 for seen in fake.seen)
+
+
+class Slowly(list[Any]):
+    """A reader who takes longer for each page than a list may take to bring one."""
+
+    def append(self, page: Any) -> None:
+        time.sleep(0.4)
+        super().append(page)
+
+
+async def test_the_readers_own_time_costs_no_patience(client: Driver, fake: Fake) -> None:
+    fake.plan("ListBookings", Break(1, fail(StatusCode.UNAVAILABLE)), Break(1, fail(StatusCode.UNAVAILABLE)))
+    read = Slowly()
+    await client.pages(bookings(client, fake.address).ListBookings, LIST, read, patience_seconds=0.3)
+    assert ids(read) == ALL
 
 
 async def test_what_the_last_break_said_is_raised(client: Driver, fake: Fake) -> None:
@@ -226,8 +241,15 @@ def test_patience_begins_anew_with_every_page_and_does_not_count_the_readers_tim
     traversal.waits(500)  # the reader took its time
     assert traversal.timeout(510) == 50
     assert traversal.pause(DOWN, 559) == 0  # it had brought a page: at once
+    assert traversal.timeout(559) == 60  # the page that was under way has to be made again
     assert traversal.pause(DOWN, 559) != 0
-    assert traversal.pause(DOWN, 560) is None
+    assert traversal.pause(DOWN, 619) is None
+
+
+def test_a_list_that_has_come_further_waits_as_long_as_it_is_told_to() -> None:
+    traversal = Traversal(LIST, 60, 0)
+    traversal.took(page("a"))
+    assert (traversal.pause(Refusal(code="UNAVAILABLE", retry_seconds=3), 5) or 0) >= 3
 
 
 def test_a_stream_that_goes_silent_after_a_page_ends_with_the_patience() -> None:

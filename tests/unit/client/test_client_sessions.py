@@ -13,9 +13,9 @@ from teppan.bookings.v1 import bookings_pb2_grpc
 from teppan.client import aio, login, refusal
 from teppan.client.attempts import Attempts, unary
 from teppan.client.refusals import CallFailed, Refusal
-from teppan.client.sessions import LOGIN, REFUSED_PAUSE_SECONDS, REPLACED_PAUSE_SECONDS, Session, lifetime_seconds
+from teppan.client.sessions import LOGIN, LOGIN_SECONDS, REFUSED_PAUSE_SECONDS, REPLACED_PAUSE_SECONDS, Session, lifetime_seconds
 
-from tests.unit.client.drivers import Aio, Driver, failure
+from tests.unit.client.drivers import Driver, failure
 from tests.unit.client.fakes import Fake, fail, jwt
 
 GET = pb.GetBookingRequest()
@@ -89,8 +89,9 @@ async def test_a_login_whose_answers_are_lost_is_sent_three_times_at_most(client
     assert len(fake.calls("Login")) == 3
 
 
+@pytest.mark.parametrize("replicas", [1, 2])
 async def test_a_login_waits_longer_for_an_identity_that_is_not_there(
-    client: Driver, fake: Fake, monkeypatch: pytest.MonkeyPatch
+    client: Driver, fake: Fake, replicas: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pause, pauses = Attempts.pause, []
 
@@ -101,22 +102,39 @@ async def test_a_login_waits_longer_for_an_identity_that_is_not_there(
 
     monkeypatch.setattr(Attempts, "pause", noted)
     fake.stop()
-    asking = asyncio.create_task(client.get(source_of(client, fake)))
-    enough = 4 if isinstance(client, Aio) else 1  # the sync one waits for the connection from then on
+    channel = client.channel(*[fake.address] * replicas)
+    asking = asyncio.create_task(client.get(client.api.Login(channel, email="ann@example.com", password="right")))  # noqa: S106  # of a fake
     async with asyncio.timeout(30):
-        while len(pauses) < enough and not asking.done():
+        while not pauses and not asking.done():
             await asyncio.sleep(0.01)
     with Fake(port=fake.port):
         assert await asking == jwt(1)
 
 
+async def test_a_login_is_sent_again_only_when_identity_answers(client: Driver, fake: Fake) -> None:
+    fake.plan("Login", fail(StatusCode.UNAVAILABLE))
+    fake.plan("GetKeys", *[fail(StatusCode.UNAVAILABLE, "PEER_UNAVAILABLE", 0.01)] * 5)  # as a proxy does before a service
+    assert await client.get(source_of(client, fake)) == jwt(1)
+    assert [seen.method for seen in fake.seen] == ["Login", *["GetKeys"] * 6, "Login"]
+    assert all(seen.seconds_left is not None and seen.seconds_left < LOGIN_SECONDS + 1 for seen in fake.seen)
+
+
 def test_a_login_that_no_password_was_looked_at_in_does_not_count() -> None:
     busy = Refusal(code="RESOURCE_EXHAUSTED", reason="LOGIN_BUSY", retry_seconds=1)
-    nobody = Refusal(code="UNAVAILABLE", message="failed to connect to all addresses; last error: refused")
     lost = Refusal(code="UNAVAILABLE", message="Socket closed")
-    attempts = unary(LOGIN, None, 60, 0)
-    pauses = [attempts.pause(each, 0) for each in (busy, nobody, busy, nobody, lost, busy, lost, nobody, lost)]
-    assert [pause is None for pause in pauses] == [False] * 8 + [True]
+    attempts, ends = unary(LOGIN, None, 60, 0), []
+    for each in (busy, lost, busy, busy, lost, busy, lost):
+        attempts.sent += 1
+        ends.append(attempts.pause(each, 0) is None)
+    assert ends == [False] * 6 + [True]
+
+
+async def test_a_login_that_cannot_be_made_says_why(client: Driver, fake: Fake) -> None:
+    source = source_of(client, fake)
+    await client.close()
+    for _ in range(2):
+        error = await failure(client.get(source))
+        assert "closed" in (error.details() or "")
 
 
 async def test_a_service_that_refuses_every_token_costs_a_login_in_thirty_seconds(client: Driver, fake: Fake, clock: Clock) -> None:
@@ -162,8 +180,8 @@ def test_a_refused_login_is_asked_for_again_after_a_while() -> None:
     session, error = Session(), CallFailed(StatusCode.UNAUTHENTICATED, "wrong")
     session.failed(error, 0)
     with pytest.raises(CallFailed, match="wrong"):
-        session.attempts(10, REFUSED_PAUSE_SECONDS - 1)
-    assert session.attempts(10, REFUSED_PAUSE_SECONDS).timeout(REFUSED_PAUSE_SECONDS) == 10
+        session.attempts(REFUSED_PAUSE_SECONDS - 1)
+    assert session.attempts(REFUSED_PAUSE_SECONDS).timeout(REFUSED_PAUSE_SECONDS) == 10
     session.failed(error, REFUSED_PAUSE_SECONDS)
     session.took(jwt(1), REFUSED_PAUSE_SECONDS)
-    assert session.attempts(10, REFUSED_PAUSE_SECONDS + 1)
+    assert session.attempts(REFUSED_PAUSE_SECONDS + 1)

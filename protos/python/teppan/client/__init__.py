@@ -14,6 +14,7 @@ import grpc
 
 from teppan.client.attempts import PATIENCE_SECONDS
 from teppan.client.calls import Calls
+from teppan.client.closable import Closable
 from teppan.client.connection import Tls, connection_to
 from teppan.client.lists import page, pages
 from teppan.client.login import FixedToken, Login, TokenSource
@@ -38,4 +39,4 @@ def channel(
         made = grpc.insecure_channel(found.target, found.options)
     else:
         made = grpc.secure_channel(found.target, found.credentials, found.options)
-    return grpc.intercept_channel(made, calls)
+    return grpc.intercept_channel(Closable(made), calls)

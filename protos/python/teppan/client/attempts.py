@@ -3,23 +3,23 @@
 All times are seconds of a monotonic clock.
 """
 
+import math
 import random
-import threading
 from dataclasses import dataclass, field
 from typing import TypeVar, cast
 
 import grpc
 
 from teppan.client.methods import Method
-from teppan.client.refusals import Refusal, refusal
+from teppan.client.refusals import CallFailed, Refusal, refusal
 
 PATIENCE_SECONDS = 60.0
 PAUSE_SECONDS_MIN, PAUSE_SECONDS_MAX = 0.1, 2.0
 PAUSE_SHIFT_MAX = 10
 JITTER_SECONDS_MAX = 1.0
+SECONDS_MAX = 365 * 86_400.0
+"""Far below what overflows in gRPC, which then says at once that time is up."""
 TOKENS_REFUSED = ("TOKEN_EXPIRED", "TOKEN_INVALID")
-NOT_CONNECTED = "failed to connect to all addresses"
-"""What gRPC says where an attempt was not sent. Should it say something else one day, `heard_nothing` only grows more careful."""
 UNDECODABLE = "Exception deserializing response!"
 """What gRPC says, with INTERNAL and by itself, of an answer that is no message of the method's type. It would be none again."""
 
@@ -40,16 +40,18 @@ def transient(failure: Refusal) -> bool:
     return False
 
 
-def heard_nothing(failure: Refusal) -> bool:
-    """Whether the service may have worked on the attempt, and nobody knows what came of it."""
-    return failure.reason != "LOGIN_BUSY" and NOT_CONNECTED not in failure.message
-
-
 def checked_patience(seconds: float) -> float:
     """The seconds. Raises ValueError where nobody can wait for so long."""
-    if not 0 < seconds <= threading.TIMEOUT_MAX:  # also where it is no number
-        raise ValueError(f"patience_seconds is a positive, finite number of seconds, and not {seconds!r}")
+    if not 0 < seconds <= SECONDS_MAX:  # also where it is no number
+        raise ValueError(f"patience_seconds is a positive number of seconds, at most a year of them, and not {seconds!r}")
     return seconds
+
+
+def bounded(timeout: float | None) -> float | None:
+    """The timeout of a call, a year at most. Raises CallFailed where it is no number."""
+    if timeout is not None and math.isnan(timeout):
+        raise CallFailed(grpc.StatusCode.INVALID_ARGUMENT, f"a timeout is a number of seconds, and not {timeout!r}")
+    return None if timeout is None else min(timeout, SECONDS_MAX)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -64,8 +66,8 @@ class Attempts:
     token: str = field(default="", repr=False)
     """What the present attempt goes with; empty where the client has put in none."""
     failures: int = 0
-    unheard: int = 0
-    """After how many of them it is open what the service did."""
+    sent: int = 0
+    """How many attempts the service may have worked on; counted by whoever sends them, where `sent_max` bounds them."""
     renewed: bool = False
     told: grpc.RpcError | None = None
     """The last verdict."""
@@ -88,8 +90,8 @@ class Attempts:
         """How long to wait before the next attempt; None where there is none, and the failure is the answer."""
         if not self.method.repeatable or not transient(failure):
             return None
-        self.unheard += heard_nothing(failure)
-        if self.method.unheard_max is not None and self.unheard >= self.method.unheard_max:
+        self.sent -= failure.reason == "LOGIN_BUSY"  # which looked at no password
+        if self.method.sent_max is not None and self.sent >= self.method.sent_max:
             return None
         pause = _pause(self.failures, failure.retry_seconds)
         self.failures += 1
@@ -112,6 +114,7 @@ class Attempts:
 
 def unary(method: Method, timeout: float | None, patience_seconds: float, now: float) -> Attempts:
     """Of a call with one answer: all attempts end with the caller's timeout, or with the patience."""
+    timeout = bounded(timeout)
     end = now + (patience_seconds if timeout is None else timeout)
     return Attempts(method=method, end_time=end, patience_end_time=end)
 

@@ -22,12 +22,13 @@ def carried(token: str) -> str:
     return stripped
 
 
-def own(metadata: Iterable[tuple[str, str | bytes]] | None) -> tuple[Metadata, bool]:
+def own(metadata: Iterable[tuple[str | bytes, str | bytes]] | None) -> tuple[Metadata, bool]:
     """What the caller gave, and whether a token is in it. Raises CallFailed where no call can carry it.
 
     gRPC would refuse it too, in an error that shows all metadata of the call: the token too, whatever else is wrong.
     """
-    given = tuple(metadata or ())
+    # gRPC takes keys of bytes, too, and adds one where a call is compressed.
+    given = tuple((key if isinstance(key, str) else key.decode("latin-1"), value) for key, value in metadata or ())
     for key, value in given:
         text = value if isinstance(value, str) else value.decode("latin-1")
         if not KEY.fullmatch(key) or not (key.endswith(BINARY) or _printable(text)):

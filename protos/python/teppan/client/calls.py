@@ -76,7 +76,7 @@ class Calls(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor)
         """
         metadata, has_token = own(asked.metadata)
         attempts.token = ""
-        if self._source and attempts.method.needs_token and not has_token:
+        if self._source and attempts.method.needs_token and not has_token and asked.credentials is None:
             attempts.token = self._source.get(attempts.patience(time.monotonic()))
             metadata = bearing(metadata, attempts.token)
         timeout = attempts.timeout(time.monotonic())

@@ -9,8 +9,8 @@ import grpc
 
 from teppan.client.attempts import Attempts
 from teppan.client.bearer import carried
-from teppan.client.refusals import CallFailed, refusal
-from teppan.client.sessions import Session
+from teppan.client.refusals import like, refusal
+from teppan.client.sessions import LATE, Session, cannot
 from teppan.identity.v1 import tokens_pb2, tokens_pb2_grpc
 
 
@@ -42,62 +42,91 @@ class FixedToken:
 
 
 class Login:
-    """The tokens of a user: logs in when one is first needed, and again shortly before it expires or when it is refused."""
+    """The tokens of a user: logs in when one is first needed, and again shortly before it expires or when it is refused.
+
+    A thread of its own logs in, for all callers: who has no time to wait for it leaves it to those who come next.
+    """
 
     def __init__(self, channel: grpc.Channel, *, email: str, password: str) -> None:
         """`channel` leads to identity, and needs no token."""
-        self._login = tokens_pb2_grpc.TokensServiceStub(channel).Login
+        self._stub = tokens_pb2_grpc.TokensServiceStub(channel)
         self._request = tokens_pb2.LoginRequest(email=email, password=password)
         self._session = Session()
         self._lock = threading.Lock()
+        self._asking: Asking | None = None
 
     def get(self, timeout: float) -> str:
         """A token, within so many seconds. Raises grpc.RpcError.
 
-        One thread logs in, and the others wait for it, or go on with the old token as long as that holds. After a
-        LOGIN_REFUSED it is raised again for ten minutes without asking: wrong passwords lock the account.
+        While a token is renewed, all go on with the old one, which is still good. After a LOGIN_REFUSED it is raised again for
+        ten minutes without asking: wrong passwords lock the account.
         """
         now = time.monotonic()
-        end, spare = now + timeout, self._session.spare(now)
         if token := self._session.fresh(now):
             return token
-        if not self._lock.acquire(timeout=0 if spare else max(timeout, 0)):
-            if spare:
-                return spare
-            raise CallFailed(grpc.StatusCode.DEADLINE_EXCEEDED, "no token: a login that another thread makes takes too long")
-        try:
-            return self._session.fresh(time.monotonic()) or self._renewed(end)
-        finally:
-            self._lock.release()
+        asking = self._begun(now)
+        if spare := self._session.spare(now):
+            return spare
+        asking.join(max(timeout, 0))
+        if asking.is_alive():
+            raise like(LATE)
+        return asking.result()
 
     def refuse(self, token: str) -> None:
         """A service refused this token."""
-        self._session.drop(
-            token, time.monotonic()
-        )  # without the lock, which a login may hold for long; what races here costs a login at most
+        self._session.drop(token, time.monotonic())
 
-    def _renewed(self, end: float) -> str:
+    def _begun(self, now: float) -> "Asking":
+        """The login that is under way, or another one. Raises the last refusal where that is too fresh."""
+        with self._lock:
+            last = self._asking
+            if last is None or not (last.is_alive() or self._session.fresh(now)):
+                last = self._asking = Asking(self._stub, self._request, self._session, self._session.attempts(now))
+                last.start()
+        return last
+
+
+class Asking(threading.Thread):
+    """A login under way. A process that is forked meanwhile makes another one: there, this one is not alive."""
+
+    def __init__(
+        self, stub: tokens_pb2_grpc.TokensServiceStub, request: tokens_pb2.LoginRequest, session: Session, attempts: Attempts
+    ) -> None:
+        super().__init__(name="login", daemon=True)
+        self._stub, self._request, self._session, self._attempts = stub, request, session, attempts
+        self._token, self._error = "", LATE
+
+    def run(self) -> None:
+        """Until there is a token, or none is to be had."""
         asked = time.monotonic()
-        spare = self._session.spare(asked)
-        attempts = self._session.attempts(end - asked, asked)  # here: that it raises an old refusal is no new one
         try:
-            answer = self._ask(attempts)
+            self._token = self._ask().access_token
         except grpc.RpcError as error:
-            self._session.failed(error, time.monotonic())
-            if spare:
-                return spare
-            raise
-        self._session.took(answer.access_token, asked)
-        return answer.access_token
+            self._error = like(error)
+        except Exception as error:  # noqa: BLE001  # a closed channel raises ValueError; whatever it is, callers wait to be told
+            self._error = cannot(error)
+        if self._token:
+            self._session.took(self._token, asked)
+        else:
+            self._session.failed(self._error, time.monotonic())
 
-    def _ask(self, attempts: Attempts) -> tokens_pb2.LoginResponse:
+    def result(self) -> str:
+        """The token that it got. Raises grpc.RpcError."""
+        if not self._token:
+            raise like(self._error)
+        return self._token
+
+    def _ask(self) -> tokens_pb2.LoginResponse:
         while True:
+            timeout = self._attempts.timeout(time.monotonic())
             try:
-                timeout = attempts.timeout(time.monotonic())
-                return self._login(self._request, timeout=timeout, wait_for_ready=attempts.again)  # as `calls` does
+                if self._attempts.again:
+                    self._stub.GetKeys(tokens_pb2.GetKeysRequest(), timeout=timeout, wait_for_ready=True)
+                self._attempts.sent += 1
+                return self._stub.Login(self._request, timeout=timeout)
             except grpc.RpcError as error:
-                verdict = attempts.verdict(error)
-                pause = attempts.pause(refusal(error), time.monotonic())
+                verdict = self._attempts.verdict(error)
+                pause = self._attempts.pause(refusal(error), time.monotonic())
                 if pause is None:
                     raise verdict from None
             time.sleep(pause)

@@ -31,8 +31,8 @@ class Method:
     request: Descriptor | None = None
     identified: bool = False
     """Whether `request_id` is what makes repeats one effect."""
-    unheard_max: int | None = None
-    """How many attempts of a call may have reached the service without its answer; None where that does no harm."""
+    sent_max: int | None = None
+    """How often a call may reach the service without its answer; None where that does no harm."""
 
     def sendable(self, request: Request) -> Request:
         """The request as it is now, in a copy with a `request_id`: what its owner does with it later changes no further attempt.
@@ -51,13 +51,17 @@ class Method:
         return taken
 
 
-@functools.cache
 def method_of(path: str) -> Method:
     """By its name on the wire, "/teppan.bookings.v1.BookingsService/GetBooking"; its stub's module must have been imported."""
     try:
-        descriptor = descriptor_pool.Default().FindMethodByName(path.lstrip("/").replace("/", "."))
-    except KeyError:
+        return _known(path)
+    except KeyError:  # at present: its module may be imported later
         return Method()
+
+
+@functools.cache
+def _known(path: str) -> Method:
+    descriptor = descriptor_pool.Default().FindMethodByName(path.lstrip("/").replace("/", "."))
     policy = descriptor.GetOptions().Extensions[options_pb2.policy]
     default = policy.default_deadline
     return Method(

@@ -38,6 +38,10 @@ class CallFailed(grpc.aio.AioRpcError):
     def __init__(self, code: grpc.StatusCode, details: str, trailing: Iterable[tuple[str, str | bytes]] = ()) -> None:
         super().__init__(code, grpc.aio.Metadata(), grpc.aio.Metadata(*trailing), details)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For `pickle` and `copy`: the base class would be made with other arguments."""
+        return type(self), (self.code(), self.details() or "", tuple(self.trailing_metadata()))
+
 
 def like(error: Any) -> CallFailed:
     """A new error that says what this one of gRPC says. One object, raised again and again, would gather tracebacks for ever."""

@@ -7,24 +7,25 @@ from dataclasses import dataclass, field
 
 import grpc
 
-from teppan.client.attempts import Attempts, unary
+from teppan.client.attempts import PATIENCE_SECONDS, Attempts, unary
 from teppan.client.methods import Method
 from teppan.client.refusals import CallFailed, like, refusal
 
 RENEWED_AT = 0.8
 """The part of its lifetime after which a token is renewed, while the old one is still good."""
-LOGIN_SECONDS, RENEWAL_SECONDS = 10.0, 2.0
+LOGIN_SECONDS = 10.0
 RENEWAL_PAUSE_SECONDS = 5.0
 REFUSED_PAUSE_SECONDS = 600.0
 REPLACED_PAUSE_SECONDS = 30.0
 """A refused token is replaced by a login once in so long: a service that refuses every token would cost a login with every call."""
-LOGIN = Method(repeatable=True, deadline_seconds=LOGIN_SECONDS, unheard_max=3)
-"""By its policy nothing repeats a login blindly. Here it is repeated, but only while no answer came (or LOGIN_BUSY, which looks at
-no password). All that a login changes is a counter: the right password sets it to zero, so that to send it again harms nothing; a
-wrong one is counted, perhaps, though its answer was lost, and five lock the account: hence three. An answer ends it: LOGIN_REFUSED
-is never asked for again at once."""
-RENEWAL = Method(deadline_seconds=RENEWAL_SECONDS)
-"""One attempt, which holds up one caller only, and not for long: the old token is still good."""
+LOGIN = Method(repeatable=True, deadline_seconds=LOGIN_SECONDS, sent_max=3)
+"""By its policy nothing repeats a login blindly. Here it is repeated, but only while no answer came, and once identity answers
+something that harms nothing. All that a login changes is a counter: the right password sets it to zero, so that to send it again
+harms nothing; a wrong one is counted, perhaps, though its answer was lost, and five lock the account: hence three. An answer ends it:
+LOGIN_REFUSED is never asked for again at once."""
+RENEWAL = Method(deadline_seconds=LOGIN_SECONDS)
+"""One attempt: the old token is still good, and the next attempt soon enough."""
+LATE = CallFailed(grpc.StatusCode.DEADLINE_EXCEEDED, "no token: the login takes too long")
 
 
 @dataclass(slots=True)
@@ -48,11 +49,11 @@ class Session:
         """The token as long as it holds; empty where it does not."""
         return self.token if now < self.end_time else ""
 
-    def attempts(self, timeout: float, now: float) -> Attempts:
+    def attempts(self, now: float) -> Attempts:
         """How a login is tried now. Raises the last refusal where that is too fresh: five wrong passwords lock the account."""
         if self.refused is not None and now < self.refused_until_time:
             raise like(self.refused)
-        return unary(RENEWAL if self.spare(now) else LOGIN, timeout, timeout, now)
+        return unary(RENEWAL if self.spare(now) else LOGIN, None, PATIENCE_SECONDS, now)
 
     def took(self, token: str, asked: float) -> None:
         """A login that began at `asked` succeeded. The wall clock may be wrong here, so only the token's length counts."""
@@ -71,6 +72,11 @@ class Session:
         """A service refuses the token. Another one, which came since, stays; so does one that has only just replaced another."""
         if self.token == token and now >= self.replaced_time + REPLACED_PAUSE_SECONDS:
             self.token, self.replaced_time = "", now
+
+
+def cannot(error: BaseException) -> CallFailed:
+    """Why there is no token where a login did not even fail: its channel is closed, say."""
+    return CallFailed(grpc.StatusCode.FAILED_PRECONDITION, f"no token: the login cannot be made: {error!r}")
 
 
 def lifetime_seconds(token: str) -> float:

@@ -57,6 +57,9 @@ class Traversal(Generic[Request]):
 
     def pause(self, failure: Refusal, now: float) -> float | None:
         """After a break, how long to wait before the rest is asked for; None where the failure is the end of it."""
-        at_once = self._advanced and failure.retry_seconds is None and transient(failure) and self.timeout(now) > 0
-        self._advanced = False
-        return 0.0 if at_once else self.attempts.pause(failure, now)
+        resumed, self._advanced = self._advanced and transient(failure) and self.timeout(now) > 0, False
+        if resumed:  # the page that was under way for most of the patience, perhaps, begins anew
+            told = self.attempts.told
+            self.waits(now)
+            self.attempts.told = told
+        return 0.0 if resumed and failure.retry_seconds is None else self.attempts.pause(failure, now)

@@ -28,7 +28,7 @@ class Sending:
         """What the next attempt is sent with. Raises grpc.aio.AioRpcError where there is no token for it."""
         metadata, has_token = own(asked.metadata)
         attempts.token = ""
-        if self._source and attempts.method.needs_token and not has_token:
+        if self._source and attempts.method.needs_token and not has_token and asked.credentials is None:
             attempts.token = await self._source.get(attempts.patience(time.monotonic()))
             metadata = bearing(metadata, attempts.token)
         return grpc.aio.ClientCallDetails(
@@ -38,6 +38,14 @@ class Sending:
             credentials=asked.credentials,
             wait_for_ready=asked.wait_for_ready,
         )
+
+    async def attempt(self, continuation: Continuation, asked: Any, attempts: Attempts, request: Any) -> Any:
+        """The next call. Raises grpc.aio.AioRpcError."""
+        details = await self.details(asked, attempts)
+        try:
+            return await continuation(details, request)
+        except grpc.aio.UsageError as closed:  # the channel
+            raise CallFailed(grpc.StatusCode.FAILED_PRECONDITION, str(closed)) from None
 
     async def pause(self, error: grpc.aio.AioRpcError, attempts: Attempts) -> float | None:
         """How long to wait before the next attempt; None where there is none."""
@@ -60,7 +68,7 @@ class UnaryCalls(grpc.aio.UnaryUnaryClientInterceptor):
         request = method.sendable(request)
         attempts = unary(method, client_call_details.timeout, self._sending.patience_seconds, time.monotonic())
         while True:
-            call = await continuation(await self._sending.details(client_call_details, attempts), request)
+            call = await self._sending.attempt(continuation, client_call_details, attempts, request)
             try:
                 _decoded(await call, call)
             except grpc.aio.AioRpcError as error:
@@ -85,7 +93,7 @@ class StreamingCalls(grpc.aio.UnaryStreamClientInterceptor):
         request = method.sendable(request)
         attempts = streaming(method, client_call_details.timeout, self._sending.patience_seconds, time.monotonic())
         while True:
-            call = await continuation(await self._sending.details(client_call_details, attempts), request)
+            call = await self._sending.attempt(continuation, client_call_details, attempts, request)
             try:
                 first = _decoded(await anext(aiter(call), END), call)
             except grpc.aio.AioRpcError as error:

@@ -9,8 +9,8 @@ import grpc
 
 from teppan.client.attempts import Attempts
 from teppan.client.bearer import carried
-from teppan.client.refusals import CallFailed, refusal
-from teppan.client.sessions import Session
+from teppan.client.refusals import CallFailed, like, refusal
+from teppan.client.sessions import LATE, Session, cannot
 from teppan.identity.v1 import tokens_pb2, tokens_pb2_grpc
 
 
@@ -42,53 +42,67 @@ class FixedToken:
 
 
 class Login:
-    """The tokens of a user: logs in when one is first needed, and again shortly before it expires or when it is refused."""
+    """The tokens of a user: logs in when one is first needed, and again shortly before it expires or when it is refused.
+
+    A task of its own logs in, for all callers: who has no time to wait for it leaves it to those who come next.
+    """
 
     def __init__(self, channel: grpc.aio.Channel, *, email: str, password: str) -> None:
         """`channel` leads to identity, and needs no token."""
-        self._login = tokens_pb2_grpc.TokensServiceStub(channel).Login
+        self._stub = tokens_pb2_grpc.TokensServiceStub(channel)
         self._request = tokens_pb2.LoginRequest(email=email, password=password)
         self._session = Session()
-        self._lock = asyncio.Lock()
+        self._asking: asyncio.Task[str | CallFailed] | None = None
 
     async def get(self, timeout: float) -> str:
         """A token, within so many seconds. Raises grpc.aio.AioRpcError.
 
-        One task logs in, and the others wait for it, or go on with the old token as long as that holds. After a
-        LOGIN_REFUSED it is raised again for ten minutes without asking: wrong passwords lock the account.
+        While a token is renewed, all go on with the old one, which is still good. After a LOGIN_REFUSED it is raised again for
+        ten minutes without asking: wrong passwords lock the account.
         """
         now = time.monotonic()
-        end, spare = now + timeout, self._session.spare(now)
-        if token := self._session.fresh(now) or (spare if self._lock.locked() else ""):
+        if token := self._session.fresh(now):
             return token
-        try:
-            async with asyncio.timeout(timeout), self._lock:
-                return self._session.fresh(time.monotonic()) or await self._renewed(end)
-        except TimeoutError as error:
-            raise CallFailed(grpc.StatusCode.DEADLINE_EXCEEDED, "no token: the login takes too long") from error
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self._made(self._session.attempts(now)), name="login")
+        if spare := self._session.spare(now):
+            return spare
+        asking = self._asking
+        await asyncio.wait({asking}, timeout=timeout)
+        if not asking.done():
+            raise like(LATE)
+        outcome = cannot(asyncio.CancelledError()) if asking.cancelled() else asking.result()
+        if isinstance(outcome, CallFailed):
+            raise like(outcome)
+        return outcome
 
     def refuse(self, token: str) -> None:
         """A service refused this token."""
         self._session.drop(token, time.monotonic())
 
-    async def _renewed(self, end: float) -> str:
+    async def _made(self, attempts: Attempts) -> str | CallFailed:
+        """The token, or why none is to be had: each caller raises an error of its own."""
         asked = time.monotonic()
-        spare = self._session.spare(asked)
-        attempts = self._session.attempts(end - asked, asked)  # here: that it raises an old refusal is no new one
         try:
-            answer = await self._ask(attempts)
+            token = str((await self._sent(attempts)).access_token)
         except grpc.aio.AioRpcError as error:
-            self._session.failed(error, time.monotonic())
-            if spare:
-                return spare
-            raise
-        self._session.took(answer.access_token, asked)
-        return answer.access_token
+            failure = like(error)
+        except Exception as error:  # noqa: BLE001  # a closed channel raises UsageError; whatever it is, callers wait to be told
+            failure = cannot(error)
+        else:
+            self._session.took(token, asked)
+            return token
+        self._session.failed(failure, time.monotonic())
+        return failure
 
-    async def _ask(self, attempts: Attempts) -> tokens_pb2.LoginResponse:
+    async def _sent(self, attempts: Attempts) -> tokens_pb2.LoginResponse:
         while True:
+            timeout = attempts.timeout(time.monotonic())
             try:
-                return await self._login(self._request, timeout=attempts.timeout(time.monotonic()))
+                if attempts.again:
+                    await self._stub.GetKeys(tokens_pb2.GetKeysRequest(), timeout=timeout, wait_for_ready=True)
+                attempts.sent += 1
+                return await self._stub.Login(self._request, timeout=timeout)
             except grpc.aio.AioRpcError as error:
                 verdict = attempts.verdict(error)
                 pause = attempts.pause(refusal(error), time.monotonic())
