@@ -8,14 +8,19 @@ import asyncpg
 CONNECT_SECONDS = 5
 RETRY_SECONDS = 1.0
 BEAT_SECONDS = 2.0
+SILENT_SECONDS = 5
+"""After so long without a beat the server ends the connection: a process that froze, or whose machine is gone without a word, leads no
+more. Nothing else would notice: to Postgres a leader is an idle session, and TCP looks for dead ones every two hours."""
 
 
 async def lead(url: str, name: str, work: Callable[[], Awaitable[None]]) -> None:
     """Waits until this process is elected, then works until `work` ends or the connection that holds the election breaks.
 
-    Raises what `work` raises; returns where the election was lost. The caller calls again.
+    Raises what `work` raises, and what asyncpg does where the election was lost. The caller calls again. Who freezes, and goes on later,
+    works for up to a beat beside the next one: what must not happen twice is fenced in the database, and not by this.
     """
-    connection = await asyncpg.connect(url, timeout=CONNECT_SECONDS)
+    settings = {"idle_session_timeout": f"{SILENT_SECONDS}s"}
+    connection = await asyncpg.connect(url, timeout=CONNECT_SECONDS, server_settings=settings)
     try:
         while not await connection.fetchval("SELECT pg_try_advisory_lock(hashtextextended($1, 0))", name):
             await asyncio.sleep(RETRY_SECONDS)

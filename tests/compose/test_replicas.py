@@ -27,10 +27,9 @@ LEADERS = (
 
 def leader(stack: Composed, service: str) -> str:
     """The container that works for a service's schema; empty where there is none."""
-    addresses = {
-        inspect(container)["NetworkSettings"]["Networks"][f"{stack.project}_{service}-database"]["IPAddress"]: container
-        for container in stack.containers(service)
-    }
+    network = f"{stack.project}_{service}-database"
+    networks = {container: inspect(container)["NetworkSettings"]["Networks"] for container in stack.containers(service)}
+    addresses = {has[network]["IPAddress"]: container for container, has in networks.items() if network in has}
     found = [line.split("|")[1] for line in sql(stack, LEADERS) if line.startswith(f"{service}_platform|")]
     assert len(found) <= 1, f"more than one works for {service}"
     return addresses.get(found[0], "") if found else ""
@@ -82,9 +81,47 @@ async def test_services_share_their_questions_among_replicas(
     await eventually(both_were_asked)
 
 
-@pytest.mark.parametrize("service", SERVICES)
-async def test_one_replica_works_for_a_schema_and_another_takes_over_when_it_dies(
-    composed: Composed, backend: Backend, cast: Scene, service: str
+class Killed:
+    """A process that dies: its connections close."""
+
+    def __init__(self, stack: Composed, service: str, container: str) -> None:
+        self.container, self.network = container, f"{stack.project}_{service}-database"
+
+    def end(self) -> None:
+        engine("kill", self.container)
+
+    def mend(self) -> None:
+        engine("start", self.container)
+
+
+class Frozen(Killed):
+    """One that neither goes on nor dies."""
+
+    def end(self) -> None:
+        engine("pause", self.container)
+
+    def mend(self) -> None:
+        engine("unpause", self.container)
+
+
+class Lost(Killed):
+    """One whose machine is gone without a word."""
+
+    def end(self) -> None:
+        engine("network", "disconnect", self.network, self.container)
+        engine("kill", self.container)
+
+    def mend(self) -> None:
+        engine("network", "connect", self.network, self.container)
+        engine("start", self.container)
+
+
+@pytest.mark.parametrize(
+    ("service", "end"),
+    [*((service, Killed) for service in SERVICES), ("bookings", Frozen), ("payments", Lost), ("payments", Frozen)],
+)
+async def test_one_replica_works_for_a_schema_and_another_takes_over_when_it_ends(
+    composed: Composed, backend: Backend, cast: Scene, service: str, end: type[Killed]
 ) -> None:
     first = ""
 
@@ -94,10 +131,12 @@ async def test_one_replica_works_for_a_schema_and_another_takes_over_when_it_die
         return first
 
     await eventually(lambda: asyncio.to_thread(elected))
-    await asyncio.to_thread(engine, "kill", first)
+    ending = end(composed, service, first)
+    others = [container for container in composed.containers(service) if container != first]
+    await asyncio.to_thread(ending.end)
     try:
         async with asyncio.timeout(TAKEOVER_SECONDS):
-            while await asyncio.to_thread(leader, composed, service) in {"", first}:
+            while await asyncio.to_thread(leader, composed, service) not in others:
                 await asyncio.sleep(0.1)
         made = (await backend.call("bookings.CreateBooking", booking(cast.main, day(61), time(10), 1), cast.admin)).booking
         await backend.call("payments.CreatePayment", deposit(made), cast.admin)
@@ -109,5 +148,5 @@ async def test_one_replica_works_for_a_schema_and_another_takes_over_when_it_die
         async with asyncio.timeout(TAKEOVER_SECONDS):
             await eventually(confirmed)
     finally:
-        await asyncio.to_thread(engine, "start", first)
+        await asyncio.to_thread(ending.mend)
         await eventually(lambda: asyncio.to_thread(healthy, first))

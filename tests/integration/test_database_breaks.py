@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator
 from uuid import UUID
 
@@ -186,6 +187,45 @@ async def test_a_leader_that_is_cancelled_while_its_election_is_lost_stops(
     unwound.set()
     await asyncio.wait({leader}, timeout=10)
     assert leader.cancelled()
+
+
+LEADER = """
+import asyncio, sys
+from dbcommon.election import lead
+
+async def work():
+    print("leads", flush=True)
+    try:
+        await asyncio.Event().wait()
+    finally:
+        print("stops", flush=True)
+
+asyncio.run(lead(sys.argv[1], "a test", work))
+"""
+
+
+async def test_a_leader_that_freezes_is_replaced_and_stops_when_it_goes_on(server: Server, database: str) -> None:
+    url, leads = server.url(database, "bookings_platform"), asyncio.Event()
+
+    async def work() -> None:
+        leads.set()
+        await asyncio.Event().wait()
+
+    pipe = asyncio.subprocess.PIPE
+    frozen = await asyncio.create_subprocess_exec(sys.executable, "-c", LEADER, url, stdout=pipe, stderr=pipe)
+    assert frozen.stdout
+    async with asyncio.timeout(40):
+        assert await frozen.stdout.readline() == b"leads\n"
+        next_one = asyncio.create_task(lead(url, "a test", work))
+        await asyncio.wait({next_one}, timeout=1.5)  # it has asked, and was not elected
+        assert not leads.is_set()
+        frozen.send_signal(signal.SIGSTOP)
+        await leads.wait()
+        frozen.send_signal(signal.SIGCONT)
+        assert await frozen.stdout.readline() == b"stops\n"
+        assert await frozen.wait()
+    next_one.cancel()
+    await asyncio.wait({next_one})
 
 
 async def close_soon(platform: Database, *stations: UUID) -> None:
