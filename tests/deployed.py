@@ -149,7 +149,7 @@ def composed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Composed]:
     """The containers, in a project and on ports of their own; nothing of them stays."""
     published = (*SERVICES, "prometheus")
     ports = dict(zip(published, stack.free_ports(len(published)), strict=True))
-    fresh = Composed(folder=tmp_path_factory.mktemp("compose"), project=f"teppan-test-{os.getpid()}", ports=ports)
+    fresh = Composed(folder=tmp_path_factory.mktemp("compose"), project=f"teppan-test-{os.getpid()}", ports=ports, version="test")
     try:
         fresh.up(show=False)
         yield fresh

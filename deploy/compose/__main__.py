@@ -15,6 +15,7 @@ from local.stack import PORTS, StackFails, chosen_ports
 FOLDER = Path(os.environ.get("TEPPAN_COMPOSE_FOLDER") or ROOT / "build" / "compose").resolve()
 """Where the secrets and the description are."""
 PROJECT = os.environ.get("TEPPAN_PROJECT") or "teppan"
+OTHERS = {"version": "TEPPAN_VERSION", "email": "TEPPAN_ADMIN_EMAIL"}
 REFUSED = 2
 
 
@@ -46,7 +47,8 @@ def certs(chosen: argparse.Namespace) -> int:
 def up(chosen: argparse.Namespace) -> int:
     """Make the images, start the stack, and say how to call it"""
     engine("info")
-    stack = Composed(folder=FOLDER, project=PROJECT, ports=chosen_ports(chosen.ports))
+    chosen_by_name = {name: os.environ[variable] for name, variable in OTHERS.items() if os.environ.get(variable)}
+    stack = Composed(folder=FOLDER, project=PROJECT, ports=chosen_ports(chosen.ports), **chosen_by_name)
     stack.up(show=True)
     known = stack.describe()
     print(f"""

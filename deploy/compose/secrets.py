@@ -7,6 +7,7 @@ its owner's alone; what is in them has to be readable by the containers' users, 
 import secrets
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import quote
 
 import trustme
 from cryptography import x509
@@ -14,7 +15,7 @@ from cryptography.x509.oid import NameOID
 
 from local import secret
 from local.database import KINDS, SERVICES
-from local.stack import alone
+from local.stack import StackFails, alone
 
 CERTIFICATE_DAYS = 90
 """Long enough for any development stack, and short enough that nobody builds on them."""
@@ -28,23 +29,35 @@ DATABASE_HOST = "postgres:5432"
 def certificates(folder: Path) -> None:
     """Certificates for every container that speaks TLS, by an authority that is made once: `authority/ca.crt`.
 
-    Those of another authority are somebody's own, and stay as they are.
+    Envoy has two: `tls.crt` for the services, `edge.crt` for its clients. Those of another authority are somebody's own, and stay as
+    they are. Raises StackFails.
     """
     authority = _authority(folder / "authority")
     for name in (*SERVICES, "envoy", "prometheus"):
-        if _foreign(folder / name / "tls.crt"):
-            continue
-        made = authority.issue_cert(name, *NAMES_HERE, not_after=datetime.now(UTC) + timedelta(days=CERTIFICATE_DAYS))
-        _write(folder / name / "tls.crt", b"".join(blob.bytes() for blob in made.cert_chain_pems))
-        _write(folder / name / "tls.key", made.private_key_pem.bytes())
-        _write(folder / name / "ca.crt", authority.cert_pem.bytes())
+        _certificate(authority, folder / name, name, "tls", "ca.crt")
+    _certificate(authority, folder / "envoy", "envoy", "edge", "edge-ca.crt")
+
+
+def _certificate(authority: trustme.CA, folder: Path, name: str, file: str, ca: str) -> None:
+    certificate = folder / f"{file}.crt"
+    if _foreign(certificate):
+        return
+    made = authority.issue_cert(name, *NAMES_HERE, not_after=datetime.now(UTC) + timedelta(days=CERTIFICATE_DAYS))
+    _write(certificate, b"".join(blob.bytes() for blob in made.cert_chain_pems))
+    _write(certificate.with_suffix(".key"), made.private_key_pem.bytes())
+    _write(folder / ca, authority.cert_pem.bytes())
 
 
 def _foreign(certificate: Path) -> bool:
-    """Whether there is a certificate, and it is of no development authority."""
+    """Whether there is a certificate, and it is of no development authority. Raises StackFails."""
     if not certificate.exists():
         return False
-    issuer = x509.load_pem_x509_certificate(certificate.read_bytes()).issuer
+    try:
+        issuer = x509.load_pem_x509_certificate(certificate.read_bytes()).issuer
+    except ValueError as error:
+        raise StackFails(
+            f"{certificate} is no certificate (PEM): mend it, or remove it for one of the development authority"
+        ) from error
     return DEVELOPMENT not in [each.value for each in issuer.get_attributes_for_oid(NameOID.ORGANIZATIONAL_UNIT_NAME)]
 
 
@@ -81,10 +94,13 @@ def _passwords(folder: Path, keys: Path, database: str) -> None:
         for kind in KINDS:
             role = f"{service}_{kind}"
             password = _kept(keys / f"{role}.password").decode()
-            statements.append(f"ALTER ROLE {role} PASSWORD '{password}';\n")
+            statements.append("ALTER ROLE {} PASSWORD '{}';\n".format(role, password.replace("'", "''")))
             # The owner's is for the migrations only: no service logs in with it.
             holder = f"{service}-owner" if kind == "owner" else service
-            _write(folder / holder / f"{kind}.url", f"postgresql://{role}:{password}@{DATABASE_HOST}/{database}\n".encode())
+            _write(
+                folder / holder / f"{kind}.url",
+                f"postgresql://{role}:{quote(password, safe='')}@{DATABASE_HOST}/{database}\n".encode(),
+            )
     _write(folder / "roles" / "passwords.sql", "".join(statements).encode())
     _write(folder / "admin" / "password", _kept(keys / "admin.password"))
 
@@ -100,10 +116,13 @@ def _authority(folder: Path) -> trustme.CA:
 
 
 def _kept(path: Path) -> bytes:
-    """A password that is made once."""
+    """A password that is made once, or brought, without the line's end. Raises StackFails."""
     if not path.exists():
         _write(path, secrets.token_urlsafe(PASSWORD_BYTES).encode(), mode=0o600)
-    return path.read_bytes()
+    password = path.read_bytes().rstrip(b"\r\n")
+    if not password:
+        raise StackFails(f"{path} is empty: put a password in, or remove it for another one")
+    return password
 
 
 def _write(path: Path, content: bytes, mode: int = 0o644) -> None:

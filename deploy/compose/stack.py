@@ -16,7 +16,9 @@ from local.database import ROOT, SERVICES
 from local.stack import NO_PROXY
 
 FILE = ROOT / "deploy" / "compose.yaml"
-MOUNTED = [ROOT / "deploy" / name for name in ("envoy/envoy.yaml", "postgres/roles.sql", "observability/prometheus.yml")]
+MOUNTS = ("envoy/envoy.yaml", "postgres/roles.sql", "observability/prometheus.yml", "observability/alerts.yml")
+MOUNTED = [ROOT / "deploy" / name for name in MOUNTS]
+READABLE = 0o444
 DATABASE = "teppan"
 EMAIL = "admin@teppan.example"
 LOGIN_SECONDS = 10.0
@@ -34,6 +36,10 @@ class Composed:
     project: str
     ports: Mapping[str, int]
     """Of this machine's loopback, by service; that of `prometheus` may be there too."""
+    version: str = "dev"
+    """The tag of its images."""
+    email: str = EMAIL
+    """The first administrator's."""
 
     @property
     def secrets(self) -> Path:
@@ -42,8 +48,13 @@ class Composed:
 
     @property
     def authority(self) -> Path:
-        """The certificate by which clients believe it."""
+        """The certificate of the development authority."""
         return self.secrets / "authority" / "ca.crt"
+
+    @property
+    def trusted(self) -> Path:
+        """The certificate by which clients believe Envoy."""
+        return self.secrets / "envoy" / "edge-ca.crt"
 
     @property
     def password_file(self) -> Path:
@@ -55,10 +66,15 @@ class Composed:
         return f"localhost:{self.ports[service]}"
 
     def up(self, *, show: bool) -> None:
-        """Makes the images and what is missing of the secrets, starts everything, and returns when it is healthy."""
+        """Makes the images and what is missing of the secrets, starts everything, and returns when it is healthy.
+
+        Raises EngineFails, and StackFails where the secrets cannot be made.
+        """
+        self._refuse_another_clones()
         secrets.make(self.secrets, DATABASE)
         for path in MOUNTED:  # containers' users read them, whatever the umask of the clone
-            path.chmod(path.stat().st_mode | 0o444)
+            if (mode := path.stat().st_mode) | READABLE != mode:
+                path.chmod(mode | READABLE)
         self.compose("build", show=show)
         try:
             self.compose("up", "--detach", "--wait", "--remove-orphans", show=show)
@@ -73,8 +89,8 @@ class Composed:
         """Logs in as the administrator, and writes `stack.json`: addresses, authority, token."""
         known = {
             **{service: self.address(service) for service in SERVICES},
-            "ca": str(self.authority),
-            "email": EMAIL,
+            "ca": str(self.trusted),
+            "email": self.email,
             "password_file": str(self.password_file),
             "token": self._login(),
         }
@@ -92,14 +108,25 @@ class Composed:
             **os.environ,
             "TEPPAN_PROJECT": self.project,
             "TEPPAN_SECRETS": str(self.secrets),
-            "TEPPAN_ADMIN_EMAIL": EMAIL,
+            "TEPPAN_ADMIN_EMAIL": self.email,
+            "TEPPAN_VERSION": self.version,
             **{f"TEPPAN_{service.upper()}_PORT": str(port) for service, port in self.ports.items()},
         }
         return engine("compose", "--file", str(FILE), *arguments, environ=environ, show=show)
 
+    def _refuse_another_clones(self) -> None:
+        """Raises EngineFails where the project is another clone's: its containers would be replaced, with other secrets."""
+        told = '--format={{.Label "com.docker.compose.project.config_files"}}'
+        files = engine("ps", "--all", f"--filter=label=com.docker.compose.project={self.project}", told).split("\n")
+        if others := {file for file in files if file} - {str(FILE)}:
+            raise EngineFails(
+                f"the project `{self.project}` is that of {', '.join(sorted(others))}: stop it there (make compose-down), "
+                "or choose another name here (TEPPAN_PROJECT=...) and other ports (PORTS='...')"
+            )
+
     def _login(self) -> str:
-        credentials = grpc.ssl_channel_credentials(self.authority.read_bytes())
-        request = tokens_pb2.LoginRequest(email=EMAIL, password=self.password_file.read_text())
+        credentials = grpc.ssl_channel_credentials(self.trusted.read_bytes())
+        request = tokens_pb2.LoginRequest(email=self.email, password=self.password_file.read_text())
         with grpc.secure_channel(self.address("identity"), credentials, options=NO_PROXY) as channel:
             return str(tokens_pb2_grpc.TokensServiceStub(channel).Login(request, timeout=LOGIN_SECONDS).access_token)
 

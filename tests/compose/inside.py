@@ -32,12 +32,16 @@ def sql(stack: Composed, query: str) -> list[str]:
     return [line for line in run(postgres, *told).splitlines() if line]
 
 
+def envoy_says(stack: Composed, path: str) -> list[str]:
+    """What Envoy's own interface answers, by lines."""
+    [envoy] = stack.containers("envoy")
+    request = rf"GET {path} HTTP/1.1\r\nHost: envoy\r\nConnection: close\r\n\r\n"
+    return run(envoy, "bash", "-c", f"exec 3<>/dev/tcp/127.0.0.1/9901 && printf '{request}' >&3 && cat <&3").splitlines()
+
+
 def envoys_view(stack: Composed, service: str) -> dict[str, str]:
     """What Envoy thinks of each replica's health, by address."""
-    [envoy] = stack.containers("envoy")
-    request = r"GET /clusters HTTP/1.1\r\nHost: envoy\r\nConnection: close\r\n\r\n"
-    ask = f"exec 3<>/dev/tcp/127.0.0.1/9901 && printf '{request}' >&3 && cat <&3"
-    lines = [line.strip().split("::") for line in run(envoy, "bash", "-c", ask).splitlines()]
+    lines = [line.strip().split("::") for line in envoy_says(stack, "/clusters")]
     return {line[1]: line[3] for line in lines if line[0] == service and line[2:3] == ["health_flags"]}
 
 
@@ -67,3 +71,8 @@ def metric(stack: Composed, service: str, container: str, tls: Tls, name: str, *
         lines = answer.read().decode().splitlines()
     wanted = [f'{key}="{value}"' for key, value in labels.items()]
     return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(f"{name}{{") and all(w in line for w in wanted))
+
+
+def calls(stack: Composed, service: str, own: Tls, method: str) -> list[float]:
+    """How many calls of a method each replica has ended."""
+    return [metric(stack, service, container, own, "rpc_calls_total", method=method) for container in stack.containers(service)]

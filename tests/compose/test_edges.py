@@ -57,10 +57,10 @@ def test_clients_believe_envoy_by_the_authority_and_not_without(composed: Compos
 def test_an_image_does_not_serve_in_plaintext_unless_told_so_by_name(composed: Composed, service: str) -> None:
     told = {"TEPPAN_LISTEN": "0.0.0.0:50051", "TEPPAN_METRICS_LISTEN": "127.0.0.1:9051"}
     with pytest.raises(EngineFails, match=r"0\.0\.0\.0:50051 is not on loopback, and would be plaintext"):
-        engine("run", "--rm", *(f"--env={key}={value}" for key, value in told.items()), f"teppan-{service}:dev")
+        engine("run", "--rm", *(f"--env={key}={value}" for key, value in told.items()), f"teppan-{service}:test")
     told["TEPPAN_PLAINTEXT"] = "allowed"
     with pytest.raises(EngineFails, match="is not set") as refusal:  # nothing else was given to it
-        engine("run", "--rm", *(f"--env={key}={value}" for key, value in told.items()), f"teppan-{service}:dev")
+        engine("run", "--rm", *(f"--env={key}={value}" for key, value in told.items()), f"teppan-{service}:test")
     assert "plaintext" not in str(refusal.value).split("does not start")[1]
 
 

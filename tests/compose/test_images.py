@@ -18,7 +18,7 @@ SCANNED_BYTES_MAX = 4_000_000
 
 
 def image(service: str) -> str:
-    return f"teppan-{service}:dev"
+    return f"teppan-{service}:test"
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 import trustme
@@ -18,7 +19,7 @@ from local.database import ROOT, SERVICES
 from local.stack import StackFails, alone
 
 TLS = (*SERVICES, "envoy", "prometheus")
-RENEWED = {"tls.crt", "tls.key"}
+RENEWED = {"tls.crt", "tls.key", "edge.crt", "edge.key"}
 
 
 def mode(path: Path) -> int:
@@ -69,17 +70,48 @@ def test_certificates_are_of_the_authority_in_the_names_that_they_are_called_by(
         assert (tmp_path / name / "ca.crt").read_bytes() == (tmp_path / "authority" / "ca.crt").read_bytes()
 
 
+def test_envoy_shows_its_clients_another_certificate_than_the_services(tmp_path: Path) -> None:
+    secrets.make(tmp_path, "teppan")
+    folder = tmp_path / "envoy"
+    own, edge = [x509.load_pem_x509_certificate((folder / f"{name}.crt").read_bytes()) for name in ("tls", "edge")]
+    assert own.public_key() != edge.public_key()
+    edge.verify_directly_issued_by(x509.load_pem_x509_certificate((folder / "edge-ca.crt").read_bytes()))
+
+
 def test_certificates_that_somebody_brought_stay_and_a_new_authority_renews_the_old_ones(tmp_path: Path) -> None:
     secrets.make(tmp_path, "teppan")
-    brought = trustme.CA(organization_name="Acme").issue_cert("envoy")
-    secret.write(tmp_path / "envoy" / "tls.crt", brought.cert_chain_pems[0].bytes())
-    secret.write(tmp_path / "envoy" / "tls.key", brought.private_key_pem.bytes())
+    acme = trustme.CA(organization_name="Acme")
+    brought = acme.issue_cert("envoy")
+    secret.write(tmp_path / "envoy" / "edge.crt", brought.cert_chain_pems[0].bytes())
+    secret.write(tmp_path / "envoy" / "edge.key", brought.private_key_pem.bytes())
+    secret.write(tmp_path / "envoy" / "edge-ca.crt", acme.cert_pem.bytes())
     for path in (tmp_path / "authority").iterdir():
         path.unlink()
     secrets.make(tmp_path, "teppan")
-    assert (tmp_path / "envoy" / "tls.crt").read_bytes() == brought.cert_chain_pems[0].bytes()
+    assert (tmp_path / "envoy" / "edge.crt").read_bytes() == brought.cert_chain_pems[0].bytes()
+    assert (tmp_path / "envoy" / "edge-ca.crt").read_bytes() == acme.cert_pem.bytes()
     authority = x509.load_pem_x509_certificate((tmp_path / "authority" / "ca.crt").read_bytes())
-    x509.load_pem_x509_certificate((tmp_path / "bookings" / "tls.crt").read_bytes()).verify_directly_issued_by(authority)
+    for name in ("bookings", "envoy"):
+        x509.load_pem_x509_certificate((tmp_path / name / "tls.crt").read_bytes()).verify_directly_issued_by(authority)
+
+
+def test_a_broken_certificate_is_named(tmp_path: Path) -> None:
+    secrets.make(tmp_path, "teppan")
+    (tmp_path / "bookings" / "tls.crt").write_text("broken")
+    with pytest.raises(StackFails, match=r"bookings/tls\.crt is no certificate"):
+        secrets.make(tmp_path, "teppan")
+
+
+def test_a_password_that_somebody_brought_is_quoted_where_it_is_used(tmp_path: Path) -> None:
+    secrets.make(tmp_path, "teppan")
+    (tmp_path / "keys" / "bookings_app.password").write_text("it's@/:%\n")
+    secrets.make(tmp_path, "teppan")
+    assert "ALTER ROLE bookings_app PASSWORD 'it''s@/:%';\n" in (tmp_path / "roles" / "passwords.sql").read_text()
+    url = urlsplit((tmp_path / "bookings" / "app.url").read_text())
+    assert unquote(url.password or "") == "it's@/:%"
+    (tmp_path / "keys" / "bookings_app.password").write_text("\n")
+    with pytest.raises(StackFails, match=r"bookings_app\.password is empty"):
+        secrets.make(tmp_path, "teppan")
 
 
 def test_keys_that_were_rotated_in_keys_reach_the_container(tmp_path: Path) -> None:

@@ -1,18 +1,22 @@
 """What the manifests in deploy/ have to agree on with the code, with each other, and with what was promised of them."""
 
 import base64
+import importlib
 from pathlib import Path
 from typing import Any
 
 import pytest
+import teppan
 import yaml
 from google.rpc import error_details_pb2, status_pb2
-from teppan.common.v1 import reasons_pb2
+from teppan.common.v1 import options_pb2, reasons_pb2
 
 import service
+from compose.stack import MOUNTS
 from identity.__main__ import PLATFORM_POOL as IDENTITY_PLATFORM_POOL
 from local.database import SERVICES
 from local.stack import METRICS, PORTS
+from rpccommon.server import DRAIN_DELAY_SECONDS, GRACE_SECONDS
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 UNAVAILABLE = 14
@@ -96,12 +100,95 @@ def test_the_pools_of_all_replicas_fit_into_the_database(containers: dict[str, A
 
 
 def test_envoy_repeats_only_what_no_service_has_seen(managers: dict[str, Any]) -> None:
-    safe = {"connect-failure", "refused-stream", "reset-before-request", "cancelled"}
+    """And CANCELLED, which a stopping server gives to what it had queued, but for methods that nobody may repeat blindly."""
+    unseen = {"connect-failure", "refused-stream", "reset-before-request"}
     for manager in managers.values():
         [host] = manager["route_config"]["virtual_hosts"]
-        policies = [route["route"]["retry_policy"] for route in host["routes"] if "route" in route]
-        assert policies
-        assert all(set(policy["retry_on"].split(",")) == safe for policy in policies)
+        routes = {route["match"].get("path", "/"): route["route"] for route in host["routes"] if "route" in route}
+        assert set(routes["/"]["retry_policy"]["retry_on"].split(",")) == unseen | {"cancelled"}
+        for path, route in routes.items():
+            [other] = route["retry_policy"]["retry_host_predicate"]
+            assert other["name"].endswith(".previous_hosts")
+            assert path == "/" or set(route["retry_policy"]["retry_on"].split(",")) == unseen
+    named = {
+        name: {route["match"].get("path") for route in each["route_config"]["virtual_hosts"][0]["routes"]}
+        for name, each in managers.items()
+    }
+    assert once(), "some methods are RETRY_CLASS_NONE"
+    for owner, path in once():
+        assert all(path in paths for name, paths in named.items() if owner in {name, "common"}), path
+
+
+def once() -> set[tuple[str, str]]:
+    """The methods that the contract lets nobody repeat blindly: their package's service, and their path."""
+    services = [each for file in Path(teppan.__path__[0]).rglob("*_pb2.py") for each in described(file)]
+    return {
+        (method.full_name.split(".")[1], f"/{service.full_name}/{method.name}")
+        for service in services
+        for method in service.methods
+        if method.GetOptions().Extensions[options_pb2.policy].retry == options_pb2.RETRY_CLASS_NONE
+    }
+
+
+def described(file: Path) -> list[Any]:
+    module = importlib.import_module(".".join(("teppan", *file.relative_to(teppan.__path__[0]).with_suffix("").parts)))
+    return list(module.DESCRIPTOR.services_by_name.values())
+
+
+def test_one_client_cannot_take_all_of_envoy(managers: dict[str, Any]) -> None:
+    """Neither by calls that never arrive, nor by streams that it does not read."""
+    for manager in managers.values():
+        assert 0 < float(manager["request_timeout"].removesuffix("s")) <= 15
+        assert manager["http2_protocol_options"]["initial_stream_window_size"] <= 262_144
+    for cluster in clusters().values():
+        http2 = upstream(cluster)
+        assert http2["initial_connection_window_size"] >= 64 * http2["initial_stream_window_size"]
+
+
+def clusters() -> dict[str, Any]:
+    return {each["name"]: each for each in read("envoy/envoy.yaml")["static_resources"]["clusters"]}
+
+
+def upstream(cluster: Any) -> Any:
+    [options] = cluster["typed_extension_protocol_options"].values()
+    return options["explicit_http_config"]["http2_protocol_options"]
+
+
+def test_envoy_asks_each_replica_how_it_is_and_believes_only_the_service_itself() -> None:
+    found = clusters()
+    assert set(found) == set(SERVICES)
+    for name, cluster in found.items():
+        assert [check["grpc_health_check"] for check in cluster["health_checks"]] == [{}]
+        assert upstream(cluster)["connection_keepalive"] == {"interval": "5s", "timeout": "3s"}
+        assert cluster["common_lb_config"]["healthy_panic_threshold"] == {"value": 1}
+        context = cluster["transport_socket"]["typed_config"]["common_tls_context"]
+        assert context["validation_context"]["match_typed_subject_alt_names"] == [
+            {"san_type": "DNS", "matcher": {"exact": name}}
+        ]  # fmt: skip
+        [own] = context["tls_certificates"]
+        assert own["certificate_chain"]["filename"].endswith("/tls.crt")
+    assert read("envoy/envoy.yaml")["admin"]["address"]["socket_address"]["address"] == "127.0.0.1"
+
+
+def test_containers_come_back_by_themselves_end_in_order_and_fill_no_disk(containers: dict[str, Any]) -> None:
+    jobs = {"roles", "bootstrap", *(f"{name}-migrate" for name in SERVICES)}
+    for name, container in containers.items():
+        assert container["restart"] == ("on-failure:3" if name in jobs else "unless-stopped"), name
+        assert container["init"] is True, name
+        assert container["pids_limit"], name
+        assert set(container["logging"]["options"]) == {"max-size", "max-file"}, name
+    for name in SERVICES:
+        assert containers[name]["stop_grace_period"] == "30s"
+        assert DRAIN_DELAY_SECONDS + GRACE_SECONDS < 30
+    assert containers["postgres"]["stop_grace_period"] == "60s"
+    assert containers["roles"]["tmpfs"] == ["/var/lib/postgresql/data"], "else each start leaves a volume"
+    for name in SERVICES:
+        assert containers[f"{name}-migrate"]["depends_on"] == {"roles": {"condition": "service_completed_successfully"}}
+
+
+def test_what_containers_are_given_of_the_repository_is_readable_whatever_the_umask(containers: dict[str, Any]) -> None:
+    sources = {v["source"] for each in containers.values() for v in each.get("volumes", []) if isinstance(v, dict)}
+    assert {source.removeprefix("./") for source in sources if source.startswith("./")} == set(MOUNTS)
 
 
 @pytest.mark.parametrize("name", SERVICES)
