@@ -69,8 +69,13 @@ def _migrate(schema: Schema, migrations: Path, environ: Mapping[str, str]) -> in
     reader = Reader(environ)
     url = reader.secret("TEPPAN_DATABASE_OWNER_URL")
     reader.done()
-    reached = asyncio.run(migrate.upgrade(url, schema.service, migrations))
-    print(f"{schema.service} is at revision {reached}")  # noqa: T201  # the answer of the command
+    try:
+        reached = asyncio.run(migrate.upgrade(url, schema.service, migrations))
+    except migrate.TooOld as refusal:
+        print(refusal, file=sys.stderr)  # noqa: T201  # the answer of the command
+        return REFUSED
+    newer = ", which is newer than this code and serves it" if reached > migrate.head(migrations) else ""
+    print(f"{schema.service} is at revision {reached}{newer}")  # noqa: T201  # the answer of the command
     return 0
 
 

@@ -98,9 +98,21 @@ def head(folder: Path) -> str:
     return ScriptDirectory.from_config(config(folder)).get_current_head() or ""
 
 
+class TooOld(Exception):
+    """The schema does not serve this code any more; the message says which one it serves."""
+
+
 async def upgrade(url: str, service: str, folder: Path, revision: str = "head") -> str:
-    """Brings a schema up to a revision as its owner; waits for another migrator. Returns the revision reached."""
-    return await _migrate(url, service, folder, lambda made: command.upgrade(made, revision))
+    """Brings a schema up to a revision as its owner; waits for another migrator. Returns the revision reached.
+
+    A schema that is newer stays as it is: code was rolled back. Raises TooOld where it does not serve this code any more.
+    """
+
+    def step(made: Config) -> None:
+        if not _newer(made.attributes["connection"], service, head(folder)):
+            command.upgrade(made, revision)
+
+    return await _migrate(url, service, folder, step)
 
 
 async def downgrade(url: str, service: str, folder: Path, revision: str = "base") -> str:
@@ -138,6 +150,26 @@ def _step(connection: Connection, folder: Path, step: Callable[[Config], None]) 
     step(made)
 
 
+def _newer(connection: Connection, service: str, known: str) -> bool:
+    """Whether the schema is at a revision that this code does not know, and serves it all the same. Raises TooOld."""
+    try:
+        if connection.execute(text("SELECT to_regclass(:name)"), {"name": f"{service}.alembic_version"}).scalar() is None:
+            return False
+        found = str(connection.execute(text(f"SELECT version_num FROM {service}.alembic_version")).scalar() or "")
+        if found <= known:
+            return False
+        oldest = str(connection.execute(text(f"SELECT compatible_from FROM {service}.schema_compatibility")).scalar_one())
+        if oldest > known:
+            raise TooOld(_unserved(service, known, found, oldest))
+        return True
+    finally:
+        connection.rollback()  # a migration begins a transaction of its own
+
+
+def _unserved(service: str, known: str, found: str, oldest: str) -> str:
+    return f"this code knows revision {known}; the schema is at {found} and serves code from {oldest} on: run `python -m {service} migrate`, or deploy newer code"
+
+
 async def unready(database: Database, service: str, known: str) -> str | None:
     """Why code whose newest revision is `known` must not serve on this database; None where it may."""
     statement = text(f"SELECT v.version_num, c.compatible_from FROM {service}.alembic_version v, {service}.schema_compatibility c")
@@ -145,4 +177,4 @@ async def unready(database: Database, service: str, known: str) -> str | None:
         found = (await tx.execute(statement)).one()
     if found.compatible_from <= known <= found.version_num:
         return None
-    return f"this code knows revision {known}; the schema is at {found.version_num} and serves code from {found.compatible_from} on: run `python -m {service} migrate`, or deploy newer code"
+    return _unserved(service, known, found.version_num, found.compatible_from)

@@ -33,6 +33,16 @@ async def test_going_back_refuses_while_rows_of_what_is_gone_are_due(
     assert await down(server, database) == "0002"
 
 
+async def test_code_that_was_rolled_back_leaves_a_newer_schema_as_it_is(
+    server: Server, database: str, outside: asyncpg.Connection
+) -> None:
+    await outside.execute("UPDATE bookings.alembic_version SET version_num = '9999'")
+    assert await up(server, database) == "9999"
+    await outside.execute("UPDATE bookings.schema_compatibility SET compatible_from = '9998'")
+    with pytest.raises(migrate.TooOld, match="the schema is at 9999 and serves code from 9998 on"):
+        await up(server, database)
+
+
 async def test_an_index_that_an_earlier_attempt_left_invalid_is_made_again(
     server: Server, database: str, outside: asyncpg.Connection
 ) -> None:
