@@ -37,6 +37,7 @@ OPTIONS = (
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.http2.ping_timeout_ms", 10_000),
     ("grpc.http2.min_ping_interval_without_data_ms", int(KEEPALIVE_SECONDS * 800)),  # below what our clients send
+    ("grpc.keepalive_permit_without_calls", 1),  # else a quiet connection may be looked after every two hours only, and is closed
 )
 
 log = structlog.get_logger()

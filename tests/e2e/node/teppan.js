@@ -21,6 +21,8 @@ const ERRORS = ["google/rpc/status.proto", "google/rpc/error_details.proto"];
 
 // The call or its answer was lost on the way: nobody knows whether it had an effect. A stopping server may say CANCELLED.
 const LOST = new Set([grpc.status.UNAVAILABLE, grpc.status.DEADLINE_EXCEEDED, grpc.status.CANCELLED]);
+// So was this, where no service gives a reason: a connection was reset, or a proxy lost what stands behind it.
+const RESET = new Set([grpc.status.INTERNAL, grpc.status.UNKNOWN]);
 
 const LOADING = {
   keepCase: true, // `station_id`, as in the protos
@@ -68,7 +70,7 @@ export class Teppan {
       try {
         return await this.once(method, request);
       } catch (error) {
-        const wait = this.refusalOf(error).retry_ms ?? (LOST.has(error.code) ? PAUSE_MS : undefined);
+        const wait = this.refusalOf(error).retry_ms ?? (this.#lost(error) ? PAUSE_MS : undefined);
         if (wait === undefined || attempt === ATTEMPTS) throw error;
         await sleep(wait);
       }
@@ -99,13 +101,17 @@ export class Teppan {
           failures = 0;
         }
       } catch (error) {
-        if (!LOST.has(error.code)) throw error;
+        if (!this.#lost(error)) throw error;
       } finally {
         stream.cancel(); // else it goes on where its reader has stopped early
       }
       await sleep(PAUSE_MS);
     }
     throw new Error(`the list broke ${ATTEMPTS} times at the same place`);
+  }
+
+  #lost(error) {
+    return LOST.has(error.code) || (RESET.has(error.code) && !this.refusalOf(error).reason);
   }
 
   /** Why a call was refused: its code, and what `google.rpc.Status` in the trailing metadata says besides. */
