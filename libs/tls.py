@@ -57,6 +57,11 @@ class Tls:
             raise TlsWrong(f"{self.certificate_file} holds from {own.not_valid_before_utc} to {own.not_valid_after_utc} only")
 
     @property
+    def not_after(self) -> datetime:
+        """Until when the certificate holds."""
+        return x509.load_pem_x509_certificate(self.certificate).not_valid_after_utc
+
+    @property
     def name(self) -> str:
         """The first name that the certificate is for."""
         own = x509.load_pem_x509_certificate(self.certificate)

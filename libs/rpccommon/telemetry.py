@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Callable
+from datetime import datetime
 from functools import cache
 from typing import Any, TextIO
 
@@ -83,6 +84,11 @@ class Telemetry:
     def of(self, method: str) -> Measures:
         """The metrics of one method."""
         return Measures(self._calls, self._seconds, self._running, method)
+
+    def holds_until(self, time: datetime) -> None:
+        """Shows until when the certificate holds that this process has read: it learns of another one by starting again."""
+        shown = Gauge("tls_certificate_not_after_seconds", "Until when the certificate holds, since 1970", registry=self.registry)
+        shown.set(time.timestamp())
 
     def start_metrics(self, listen: str, tls: Tls | None = None) -> Callable[[], None]:
         """Serves the metrics at `host:port`; what it gives stops it. Raises CannotListen."""

@@ -39,6 +39,7 @@ async def serving(wanted: Serving) -> AsyncIterator[int]:
     telemetry = Telemetry(service, wanted.registry)
     if parts.settings.tls is not None:
         parts.settings.tls.check(now())
+        telemetry.holds_until(parts.settings.tls.not_after)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(parts.app.close)
         stack.push_async_callback(parts.platform.close)

@@ -5,6 +5,7 @@ import json
 import urllib.request
 from collections import Counter
 from pathlib import Path
+from time import time as clock
 from typing import Any
 
 import grpc
@@ -12,6 +13,7 @@ import pytest
 import trustme
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from compose.secrets import CERTIFICATE_DAYS
 from compose.stack import Composed, EngineFails, engine
 from local.database import SERVICES
 from tests.compose.inside import address, certified
@@ -66,15 +68,18 @@ def test_an_image_does_not_serve_in_plaintext_unless_told_so_by_name(composed: C
 
 def test_prometheus_finds_every_replica_may_read_its_metrics_and_looks_at_the_alerts(composed: Composed) -> None:
     composed.compose("--profile", "metrics", "up", "--detach", "--wait", "--no-recreate", "prometheus")
-    query = f"http://127.0.0.1:{composed.ports['prometheus']}/api/v1/query?query=up"
 
-    def all_are_up() -> bool:
+    def values(name: str) -> list[tuple[str, float]]:
+        """Those of all replicas, each with its service."""
+        query = f"http://127.0.0.1:{composed.ports['prometheus']}/api/v1/query?query={name}"
         with urllib.request.urlopen(query, timeout=10) as answer:
-            found = json.load(answer)["data"]["result"]
-        up = Counter(each["metric"]["job"] for each in found if each["value"][1] == "1")
-        return up == dict.fromkeys(SERVICES, 2)
+            return [(each["metric"]["job"], float(each["value"][1])) for each in json.load(answer)["data"]["result"]]
 
-    asyncio.run(eventually(all_are_up))
+    twice = dict.fromkeys(SERVICES, 2)
+    asyncio.run(eventually(lambda: Counter(job for job, value in values("up") if value == 1) == twice))
+    days = [(job, (until - clock()) / 86_400) for job, until in values("tls_certificate_not_after_seconds")]
+    assert Counter(job for job, _ in days) == twice
+    assert all(CERTIFICATE_DAYS - 1 < left <= CERTIFICATE_DAYS for _, left in days)
     rules = f"http://127.0.0.1:{composed.ports['prometheus']}/api/v1/rules"
 
     def all_are_looked_at() -> bool:
