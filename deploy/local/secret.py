@@ -22,7 +22,7 @@ def make(folder: Path, services: tuple[str, ...]) -> None:
         _write(folder / f"{service}.token.key", base64.urlsafe_b64encode(os.urandom(SECRET_BYTES)))
         _write(folder / f"{service}.keyring.json", _keyring())
     _write(folder / "signing.pem", _private_key())
-    _write(folder / "services.jwks.json", _jwks(folder, services))
+    write(folder / "services.jwks.json", _jwks(folder, services))  # always that of the keys that are there
 
 
 def write(path: Path, content: bytes, mode: int = 0o600) -> None:

@@ -1,5 +1,6 @@
 """The composed stack's secrets: who can read them, what stays when they are made again, and what is renewed."""
 
+import json
 import os
 import stat
 import subprocess
@@ -120,6 +121,15 @@ def test_keys_that_were_rotated_in_keys_reach_the_container(tmp_path: Path) -> N
         both.write((tmp_path / "keys" / "bookings.pem").read_bytes())
     secrets.make(tmp_path, "teppan")
     assert (tmp_path / "identity" / "signing.pem").read_bytes().count(b"BEGIN PRIVATE KEY") == 2
+
+
+def test_a_service_whose_key_was_lost_is_known_by_its_new_one(tmp_path: Path) -> None:
+    secrets.make(tmp_path, "teppan")
+    before = json.loads((tmp_path / "payments" / "services.jwks.json").read_text())["keys"]
+    (tmp_path / "keys" / "bookings.pem").unlink()
+    secrets.make(tmp_path, "teppan")
+    after = json.loads((tmp_path / "payments" / "services.jwks.json").read_text())["keys"]
+    assert [old["kid"] for old, new in zip(before, after, strict=True) if old != new] == ["bookings"]
 
 
 def test_two_at_once_do_not_mix(tmp_path: Path) -> None:
