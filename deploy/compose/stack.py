@@ -82,7 +82,8 @@ class Composed:
             raise EngineFails(f"{failure}\n{self.compose('ps', '--all')}\n{self.compose('logs', '--tail=20')}") from failure
 
     def down(self, *, data: bool, show: bool) -> None:
-        """Stops and removes its containers and networks; its data too, where asked."""
+        """Stops and removes its containers and networks; its data too, where asked. Raises EngineFails."""
+        self._refuse_another_clones()
         self.compose("--profile=*", "down", "--remove-orphans", *(["--volumes"] if data else []), show=show)
 
     def describe(self) -> Mapping[str, str]:
@@ -115,13 +116,13 @@ class Composed:
         return engine("compose", "--file", str(FILE), *arguments, environ=environ, show=show)
 
     def _refuse_another_clones(self) -> None:
-        """Raises EngineFails where the project is another clone's: its containers would be replaced, with other secrets."""
+        """Raises EngineFails where the project is another clone's: its containers would be replaced, with other secrets, or removed."""
         told = '--format={{.Label "com.docker.compose.project.config_files"}}'
         files = engine("ps", "--all", f"--filter=label=com.docker.compose.project={self.project}", told).split("\n")
-        if others := {file for file in files if file} - {str(FILE)}:
+        if others := {Path(file.split(",")[0]).resolve() for file in files if file} - {FILE.resolve()}:
             raise EngineFails(
-                f"the project `{self.project}` is that of {', '.join(sorted(others))}: stop it there (make compose-down), "
-                "or choose another name here (TEPPAN_PROJECT=...) and other ports (PORTS='...')"
+                f"the project `{self.project}` is that of {', '.join(sorted(map(str, others)))}: say make compose-down there, "
+                "or choose another name here (TEPPAN_PROJECT=...), and other ports (PORTS='...')"
             )
 
     def _login(self) -> str:

@@ -229,3 +229,23 @@ async def test_while_a_token_is_renewed_all_go_on_with_the_old_one(client: Drive
             await asyncio.sleep(0.01)
     assert await client.get(source) == jwt(2)
     assert len(fake.calls("Login")) == 2
+
+
+async def test_a_token_that_ends_while_its_renewal_fails_is_followed_by_a_login_with_patience(client: Driver, fake: Fake) -> None:
+    source = login(client, fake)
+    first = await client.get(source)
+    source._session.renew_time = 0
+    gate = threading.Event()
+
+    def lost(context: Any) -> None:
+        gate.wait(WAIT_SECONDS)
+        fail(StatusCode.UNAVAILABLE)(context)
+
+    fake.plan("Login", lost, fail(StatusCode.UNAVAILABLE))
+    assert await client.get(source) == first
+    source._session.end_time = 0
+    waiting = asyncio.create_task(client.get(source))
+    await asyncio.sleep(0)
+    gate.set()
+    assert await waiting == jwt(2)
+    assert len(fake.calls("Login")) == 4

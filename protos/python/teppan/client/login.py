@@ -9,8 +9,8 @@ import grpc
 
 from teppan.client.attempts import Attempts
 from teppan.client.bearer import carried
-from teppan.client.refusals import like, refusal
-from teppan.client.sessions import LATE, Session, cannot
+from teppan.client.refusals import CallFailed, like, refusal
+from teppan.client.sessions import LATE, RENEWAL, Session, cannot
 from teppan.identity.v1 import tokens_pb2, tokens_pb2_grpc
 
 
@@ -70,7 +70,11 @@ class Login:
         asking.join(max(timeout, 0))
         if asking.is_alive():
             raise like(LATE)
-        return asking.result()
+        if asking.error is not None and asking.attempts.method is RENEWAL:  # meanwhile the old token has ended: one with patience
+            return self.get(now + timeout - time.monotonic())
+        if asking.error is not None:
+            raise like(asking.error)
+        return asking.token
 
     def refuse(self, token: str) -> None:
         """A service refused this token."""
@@ -93,40 +97,37 @@ class Asking(threading.Thread):
         self, stub: tokens_pb2_grpc.TokensServiceStub, request: tokens_pb2.LoginRequest, session: Session, attempts: Attempts
     ) -> None:
         super().__init__(name="login", daemon=True)
-        self._stub, self._request, self._session, self._attempts = stub, request, session, attempts
-        self._token, self._error = "", LATE
+        self._stub, self._request, self._session = stub, request, session
+        self.attempts = attempts
+        self.token = ""
+        self.error: CallFailed | None = None
+        """Of these one is there when it has ended."""
 
     def run(self) -> None:
         """Until there is a token, or none is to be had."""
         asked = time.monotonic()
         try:
-            self._token = self._ask().access_token
+            self.token = self._ask().access_token
         except grpc.RpcError as error:
-            self._error = like(error)
+            self.error = like(error)
         except Exception as error:  # noqa: BLE001  # a closed channel raises ValueError; whatever it is, callers wait to be told
-            self._error = cannot(error)
-        if self._token:
-            self._session.took(self._token, asked)
+            self.error = cannot(error)
+        if self.error is None:
+            self._session.took(self.token, asked)
         else:
-            self._session.failed(self._error, time.monotonic())
-
-    def result(self) -> str:
-        """The token that it got. Raises grpc.RpcError."""
-        if not self._token:
-            raise like(self._error)
-        return self._token
+            self._session.failed(self.error, time.monotonic())
 
     def _ask(self) -> tokens_pb2.LoginResponse:
         while True:
-            timeout = self._attempts.timeout(time.monotonic())
+            timeout = self.attempts.timeout(time.monotonic())
             try:
-                if self._attempts.again:
+                if self.attempts.again:
                     self._stub.GetKeys(tokens_pb2.GetKeysRequest(), timeout=timeout, wait_for_ready=True)
-                self._attempts.sent += 1
+                self.attempts.sent += 1
                 return self._stub.Login(self._request, timeout=timeout)
             except grpc.RpcError as error:
-                verdict = self._attempts.verdict(error)
-                pause = self._attempts.pause(refusal(error), time.monotonic())
+                verdict = self.attempts.verdict(error)
+                pause = self.attempts.pause(refusal(error), time.monotonic())
                 if pause is None:
                     raise verdict from None
             time.sleep(pause)

@@ -53,6 +53,7 @@ class Login:
         self._request = tokens_pb2.LoginRequest(email=email, password=password)
         self._session = Session()
         self._asking: asyncio.Task[str | CallFailed] | None = None
+        self._renewing = False
 
     async def get(self, timeout: float) -> str:
         """A token, within so many seconds. Raises grpc.aio.AioRpcError.
@@ -63,15 +64,18 @@ class Login:
         now = time.monotonic()
         if token := self._session.fresh(now):
             return token
+        spare = self._session.spare(now)
         if self._asking is None or self._asking.done():
-            self._asking = asyncio.create_task(self._made(self._session.attempts(now)), name="login")
-        if spare := self._session.spare(now):
+            self._asking, self._renewing = asyncio.create_task(self._made(self._session.attempts(now)), name="login"), bool(spare)
+        if spare:
             return spare
-        asking = self._asking
+        asking, renewing = self._asking, self._renewing
         await asyncio.wait({asking}, timeout=timeout)
         if not asking.done():
             raise like(LATE)
         outcome = cannot(asyncio.CancelledError()) if asking.cancelled() else asking.result()
+        if isinstance(outcome, CallFailed) and renewing:  # meanwhile the old token has ended: one with patience
+            return await self.get(now + timeout - time.monotonic())
         if isinstance(outcome, CallFailed):
             raise like(outcome)
         return outcome
