@@ -119,10 +119,13 @@ class Composed:
         """Raises EngineFails where the project is another clone's: its containers would be replaced, with other secrets, or removed."""
         told = '--format={{.Label "com.docker.compose.project.config_files"}}'
         files = engine("ps", "--all", f"--filter=label=com.docker.compose.project={self.project}", told).split("\n")
-        if others := {Path(file.split(",")[0]).resolve() for file in files if file} - {FILE.resolve()}:
+        others = {
+            file for file in files if file and FILE.resolve() not in {Path(each).resolve() for each in (file, *file.split(","))}
+        }
+        if others:
             raise EngineFails(
-                f"the project `{self.project}` is that of {', '.join(sorted(map(str, others)))}: say make compose-down there, "
-                "or choose another name here (TEPPAN_PROJECT=...), and other ports (PORTS='...')"
+                f"the project `{self.project}` is that of {', '.join(sorted(others))}: say make compose-down there (where that is "
+                f"gone: docker compose -p {self.project} down), or choose another name here (TEPPAN_PROJECT=...), and other ports"
             )
 
     def _login(self) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 
 from sqlalchemy.engine import make_url
 
+from dbcommon.migrate import TooOld
 from local import admin, parked, referrers, sagas, stack
 from local.backup import CannotRestore, ServiceSchema
 from local.database import ROOT, SERVICES
@@ -41,7 +42,7 @@ def main(arguments: list[str], environ: dict[str, str]) -> int:
     chosen.environ = environ
     try:
         return int(chosen.run(chosen))
-    except (CannotStart, CannotRestore, StackFails, NotRunning) as refusal:
+    except (CannotStart, CannotRestore, StackFails, NotRunning, TooOld) as refusal:
         print(refusal, file=sys.stderr)
         return REFUSED
 

@@ -160,14 +160,14 @@ def _newer(connection: Connection, service: str, known: str) -> bool:
             return False
         oldest = str(connection.execute(text(f"SELECT compatible_from FROM {service}.schema_compatibility")).scalar_one())
         if oldest > known:
-            raise TooOld(_unserved(service, known, found, oldest))
+            raise TooOld(f"{_unserved(known, found, oldest)}: deploy newer code")
         return True
     finally:
         connection.rollback()  # a migration begins a transaction of its own
 
 
-def _unserved(service: str, known: str, found: str, oldest: str) -> str:
-    return f"this code knows revision {known}; the schema is at {found} and serves code from {oldest} on: run `python -m {service} migrate`, or deploy newer code"
+def _unserved(known: str, found: str, oldest: str) -> str:
+    return f"this code knows revision {known}; the schema is at {found} and serves code from {oldest} on"
 
 
 async def unready(database: Database, service: str, known: str) -> str | None:
@@ -177,4 +177,5 @@ async def unready(database: Database, service: str, known: str) -> str | None:
         found = (await tx.execute(statement)).one()
     if found.compatible_from <= known <= found.version_num:
         return None
-    return _unserved(service, known, found.version_num, found.compatible_from)
+    why = _unserved(known, found.version_num, found.compatible_from)
+    return f"{why}: run `python -m {service} migrate`, or deploy newer code"

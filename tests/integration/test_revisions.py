@@ -1,6 +1,9 @@
 """Revisions that could lose something, or keep writers out, do neither."""
 
 import asyncio
+import os
+import subprocess
+import sys
 from uuid import uuid4
 
 import asyncpg
@@ -37,10 +40,24 @@ async def test_code_that_was_rolled_back_leaves_a_newer_schema_as_it_is(
     server: Server, database: str, outside: asyncpg.Connection
 ) -> None:
     await outside.execute("UPDATE bookings.alembic_version SET version_num = '9999'")
+    await outside.execute("UPDATE bookings.schema_compatibility SET compatible_from = $1", migrate.head(BOOKINGS))
     assert await up(server, database) == "9999"
+    assert migrating(server, database) == (0, "bookings is at revision 9999, which is newer than this code and serves it\n")
     await outside.execute("UPDATE bookings.schema_compatibility SET compatible_from = '9998'")
-    with pytest.raises(migrate.TooOld, match="the schema is at 9999 and serves code from 9998 on"):
+    why = "the schema is at 9999 and serves code from 9998 on: deploy newer code"
+    with pytest.raises(migrate.TooOld, match=why):
         await up(server, database)
+    code, said = migrating(server, database)
+    assert code
+    assert said.endswith(f"{why}\n")
+
+
+def migrating(server: Server, database: str) -> tuple[int, str]:
+    """What the command says, and its exit code."""
+    environ = {**os.environ, "TEPPAN_DATABASE_OWNER_URL": server.url(database, "bookings_owner")}
+    told = [sys.executable, "-m", "bookings", "migrate"]
+    done = subprocess.run(told, env=environ, capture_output=True, text=True, check=False, cwd=ROOT)
+    return done.returncode, done.stdout + done.stderr
 
 
 async def test_an_index_that_an_earlier_attempt_left_invalid_is_made_again(

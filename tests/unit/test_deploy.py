@@ -106,7 +106,9 @@ def test_envoy_repeats_only_what_no_service_has_seen(managers: dict[str, Any]) -
         [host] = manager["route_config"]["virtual_hosts"]
         routes = {route["match"].get("path", "/"): route["route"] for route in host["routes"] if "route" in route}
         assert set(routes["/"]["retry_policy"]["retry_on"].split(",")) == unseen | {"cancelled"}
+        assert "path" not in host["routes"][-1]["match"], "what comes after it is never reached"
         for path, route in routes.items():
+            assert (route["cluster"], route["timeout"]) == (manager["stat_prefix"], "0s")
             [other] = route["retry_policy"]["retry_host_predicate"]
             assert other["name"].endswith(".previous_hosts")
             assert path == "/" or set(route["retry_policy"]["retry_on"].split(",")) == unseen
@@ -138,6 +140,7 @@ def described(file: Path) -> list[Any]:
 def test_one_client_cannot_take_all_of_envoy(managers: dict[str, Any]) -> None:
     """Neither by calls that never arrive, nor by streams that it does not read."""
     for manager in managers.values():
+        assert manager["stream_idle_timeout"] == "0s", "a feed may be silent, a list as slow as its reader"
         assert 0 < float(manager["request_timeout"].removesuffix("s")) <= 15
         assert manager["http2_protocol_options"]["initial_stream_window_size"] <= 262_144
     for cluster in clusters().values():
@@ -168,6 +171,12 @@ def test_envoy_asks_each_replica_how_it_is_and_believes_only_the_service_itself(
         [own] = context["tls_certificates"]
         assert own["certificate_chain"]["filename"].endswith("/tls.crt")
     assert read("envoy/envoy.yaml")["admin"]["address"]["socket_address"]["address"] == "127.0.0.1"
+
+
+def test_envoy_shows_its_clients_another_certificate_than_the_services() -> None:
+    for listener in read("envoy/envoy.yaml")["static_resources"]["listeners"]:
+        context = listener["filter_chains"][0]["transport_socket"]["typed_config"]["common_tls_context"]
+        assert [each["certificate_chain"]["filename"] for each in context["tls_certificates"]] == ["/run/secrets/edge.crt"]
 
 
 def test_containers_come_back_by_themselves_end_in_order_and_fill_no_disk(containers: dict[str, Any]) -> None:

@@ -139,7 +139,9 @@ class Fake:
 
     def begin(self, method: str, request: Any, context: Any) -> Any:
         """Notes a call; what its script says."""
-        metadata = {key: value for key, value in context.invocation_metadata()}  # noqa: C416  # of named tuples
+        metadata: dict[str, Any] = {}
+        for key, value in context.invocation_metadata():
+            metadata[key] = f"{metadata[key]}, {value}" if key in metadata else value  # said twice, it shows
         with self._lock:
             self.seen.append(Seen(method, request, metadata, context.time_remaining()))
             script = self.script.get(method)

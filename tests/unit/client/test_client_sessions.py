@@ -2,21 +2,26 @@
 
 import asyncio
 import math
+import signal
+import threading
 import time
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import grpc
 import pytest
 from grpc import StatusCode
 from teppan.bookings.v1 import bookings_pb2 as pb
 from teppan.bookings.v1 import bookings_pb2_grpc
-from teppan.client import aio, login, refusal
+from teppan.client import aio, login, refusal, sessions
+from teppan.client import channel as grpc_channel
 from teppan.client.attempts import Attempts, unary
 from teppan.client.refusals import CallFailed, Refusal
 from teppan.client.sessions import LOGIN, LOGIN_SECONDS, REFUSED_PAUSE_SECONDS, REPLACED_PAUSE_SECONDS, Session, lifetime_seconds
 
-from tests.unit.client.drivers import Driver, failure
-from tests.unit.client.fakes import Fake, fail, jwt
+from tests.unit.client.drivers import Aio, Driver, failure
+from tests.unit.client.fakes import WAIT_SECONDS, Fake, fail, jwt
 
 GET = pb.GetBookingRequest()
 REFUSED = fail(StatusCode.UNAUTHENTICATED, "LOGIN_REFUSED")
@@ -129,12 +134,98 @@ def test_a_login_that_no_password_was_looked_at_in_does_not_count() -> None:
     assert ends == [False] * 6 + [True]
 
 
-async def test_a_login_that_cannot_be_made_says_why(client: Driver, fake: Fake) -> None:
-    source = source_of(client, fake)
+def raw(client: Driver, fake: Fake) -> Any:
+    """A channel that is not of this client."""
+    client.channels.append((grpc.aio if isinstance(client, Aio) else grpc).insecure_channel(fake.address))
+    return client.channels[-1]
+
+
+async def test_a_login_needs_no_channel_of_this_client(client: Driver, fake: Fake) -> None:
+    fake.plan("Login", fail(StatusCode.UNAVAILABLE))
+    source = client.api.Login(raw(client, fake), email="ann@example.com", password="right")  # noqa: S106  # of a fake
+    assert await client.get(source) == jwt(1)
+    assert [seen.method for seen in fake.seen] == ["Login", "GetKeys", "Login"]
+    assert all(seen.seconds_left is not None and seen.seconds_left < LOGIN_SECONDS + 1 for seen in fake.seen)
+
+
+@pytest.mark.parametrize("foreign", [False, True])
+async def test_a_login_that_cannot_be_made_says_why(client: Driver, fake: Fake, *, foreign: bool) -> None:
+    channel = raw(client, fake) if foreign else client.channel(fake.address)
+    source = client.api.Login(channel, email="ann@example.com", password="right")  # noqa: S106  # of a fake
     await client.close()
     for _ in range(2):
         error = await failure(client.get(source))
         assert "closed" in (error.details() or "")
+
+
+async def test_a_login_without_a_token_is_none(client: Driver, fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = source_of(client, fake)
+    with monkeypatch.context() as patch:
+        patch.setattr(fake, "login", lambda: "")
+        assert "without a token" in ((await failure(client.get(source))).details() or "")
+    assert await client.get(source) == jwt(1)
+
+
+async def test_who_has_more_time_than_a_login_gets_the_next_one(
+    client: Driver, fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "PATIENCE_SECONDS", 0.5)
+    fake.stop()
+    source = source_of(client, fake)
+    early = asyncio.create_task(client.get(source))
+    assert (await failure(client.get(source, timeout=0.7))).code() is StatusCode.UNAVAILABLE  # and not that it took too long
+    with Fake(port=fake.port):
+        assert await early == jwt(1)
+
+
+class Interrupted(Exception):
+    """Raised by a signal."""
+
+
+def interrupted(thread: int, fake: Fake) -> None:
+    """A signal comes while that thread waits for a login."""
+    fake.entered.acquire(timeout=WAIT_SECONDS)
+    time.sleep(0.1)
+    signal.pthread_kill(thread, signal.SIGUSR1)
+
+
+def test_a_caller_who_is_interrupted_takes_the_login_from_nobody(fake: Fake) -> None:
+    gate = threading.Event()
+    fake.plan("Login", lambda _: gate.wait(WAIT_SECONDS))
+
+    def interrupt(*_: object) -> None:
+        raise Interrupted
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        with grpc_channel(fake.address) as channel, ThreadPoolExecutor() as pool:
+            source = login.Login(channel, email="ann@example.com", password="right")  # noqa: S106  # of a fake
+            waiting = pool.submit(source.get, WAIT_SECONDS)
+            pool.submit(interrupted, threading.get_ident(), fake)
+            with pytest.raises(Interrupted):
+                source.get(WAIT_SECONDS)
+            gate.set()
+            assert waiting.result(WAIT_SECONDS) == source.get(WAIT_SECONDS) == jwt(1)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert len(fake.calls("Login")) == 1
+
+
+def test_without_a_thread_the_old_token_goes_on(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with grpc_channel(fake.address) as channel:
+        source = login.Login(channel, email="ann@example.com", password="right")  # noqa: S106  # of a fake
+        first = source.get(WAIT_SECONDS)
+        source._session.renew_time = 0
+        monkeypatch.setattr(threading.Thread, "start", start)
+        assert source.get(WAIT_SECONDS) == first
+        source._session.end_time = 0
+        with pytest.raises(CallFailed, match="can't start new thread"):
+            source.get(WAIT_SECONDS)
+        monkeypatch.undo()
+        assert source.get(WAIT_SECONDS) == jwt(2)
 
 
 async def test_a_service_that_refuses_every_token_costs_a_login_in_thirty_seconds(client: Driver, fake: Fake, clock: Clock) -> None:
@@ -151,7 +242,7 @@ async def test_a_service_that_refuses_every_token_costs_a_login_in_thirty_second
 
 def test_a_lifetime_is_what_the_token_says_whatever_the_clock_says() -> None:
     assert lifetime_seconds(jwt(1, 900)) == 900
-    for opaque in ("", "opaque", "a.b.c", "e30.e30.x", "e30.W10.x"):
+    for opaque in ("", "opaque", "a.b.c", "e30.e30.x", "e30.W10.x", jwt(1, 10**400)):
         assert lifetime_seconds(opaque) == math.inf
 
 

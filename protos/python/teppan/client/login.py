@@ -1,5 +1,6 @@
 """Tokens for calls: one that is given, or those of a login, shared by all threads."""
 
+import os
 import threading
 import time
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ import grpc
 from teppan.client.attempts import Attempts
 from teppan.client.bearer import carried
 from teppan.client.refusals import CallFailed, like, refusal
-from teppan.client.sessions import LATE, RENEWAL, Session, cannot
+from teppan.client.sessions import ANSWERED_NOTHING, LATE, Session, cannot, unfinished
 from teppan.identity.v1 import tokens_pb2, tokens_pb2_grpc
 
 
@@ -41,6 +42,19 @@ class FixedToken:
         """There is no other one."""
 
 
+@dataclass(slots=True)
+class Asking:
+    """A login that a thread makes for all. It is waited for by an event: a thread whose `join` a signal interrupts seems dead."""
+
+    attempts: Attempts
+    done: threading.Event = field(default_factory=threading.Event)
+    token: str = field(default="", repr=False)
+    error: CallFailed = LATE
+    """Why there is no token, when it is done."""
+    pid: int = field(default_factory=os.getpid)
+    """A process that is forked meanwhile has the event, and not the thread."""
+
+
 class Login:
     """The tokens of a user: logs in when one is first needed, and again shortly before it expires or when it is refused.
 
@@ -62,19 +76,25 @@ class Login:
         ten minutes without asking: wrong passwords lock the account.
         """
         now = time.monotonic()
-        if token := self._session.fresh(now):
-            return token
-        asking = self._begun(now)
-        if spare := self._session.spare(now):
-            return spare
-        asking.join(max(timeout, 0))
-        if asking.is_alive():
-            raise like(LATE)
-        if asking.error is not None and asking.attempts.method is RENEWAL:  # meanwhile the old token has ended: one with patience
-            return self.get(now + timeout - time.monotonic())
-        if asking.error is not None:
-            raise like(asking.error)
-        return asking.token
+        end = now + timeout
+        while not (token := self._session.fresh(now)):
+            spare = self._session.spare(now)
+            try:
+                asking = self._begun(now)
+            except RuntimeError as error:  # no thread is to be had: at the end of the process, say
+                if not spare:
+                    raise cannot(error) from error
+                return spare
+            if spare:
+                return spare
+            if not asking.done.wait(max(end - now, 0)):
+                raise like(asking.attempts.told or LATE)
+            if asking.token:
+                return asking.token
+            now = time.monotonic()
+            if now >= end or not unfinished(asking.attempts, refusal(asking.error)):
+                raise like(asking.error)
+        return token
 
     def refuse(self, token: str) -> None:
         """A service refused this token."""
@@ -84,50 +104,41 @@ class Login:
         """The login that is under way, or another one. Raises the last refusal where that is too fresh."""
         with self._lock:
             last = self._asking
-            if last is None or not (last.is_alive() or self._session.fresh(now)):
-                last = self._asking = Asking(self._stub, self._request, self._session, self._session.attempts(now))
-                last.start()
+            if last is None or last.pid != os.getpid() or (last.done.is_set() and not self._session.fresh(now)):
+                last = Asking(self._session.attempts(now))
+                threading.Thread(target=self._ask, args=(last,), name="login", daemon=True).start()
+                self._asking = last
         return last
 
-
-class Asking(threading.Thread):
-    """A login under way. A process that is forked meanwhile makes another one: there, this one is not alive."""
-
-    def __init__(
-        self, stub: tokens_pb2_grpc.TokensServiceStub, request: tokens_pb2.LoginRequest, session: Session, attempts: Attempts
-    ) -> None:
-        super().__init__(name="login", daemon=True)
-        self._stub, self._request, self._session = stub, request, session
-        self.attempts = attempts
-        self.token = ""
-        self.error: CallFailed | None = None
-        """Of these one is there when it has ended."""
-
-    def run(self) -> None:
+    def _ask(self, asking: Asking) -> None:
         """Until there is a token, or none is to be had."""
         asked = time.monotonic()
         try:
-            self.token = self._ask().access_token
+            token = self._sent(asking.attempts).access_token
+            if not token:
+                raise ValueError(ANSWERED_NOTHING)  # noqa: TRY301
+            self._session.took(token, asked)
+            asking.token = token
         except grpc.RpcError as error:
-            self.error = like(error)
+            asking.error = like(error)
+            self._session.failed(error, time.monotonic())
         except Exception as error:  # noqa: BLE001  # a closed channel raises ValueError; whatever it is, callers wait to be told
-            self.error = cannot(error)
-        if self.error is None:
-            self._session.took(self.token, asked)
-        else:
-            self._session.failed(self.error, time.monotonic())
+            asking.error = cannot(error)
+            self._session.failed(asking.error, time.monotonic())
+        finally:
+            asking.done.set()
 
-    def _ask(self) -> tokens_pb2.LoginResponse:
+    def _sent(self, attempts: Attempts) -> tokens_pb2.LoginResponse:
         while True:
-            timeout = self.attempts.timeout(time.monotonic())
+            timeout = attempts.timeout(time.monotonic())
             try:
-                if self.attempts.again:
+                if attempts.again:
                     self._stub.GetKeys(tokens_pb2.GetKeysRequest(), timeout=timeout, wait_for_ready=True)
-                self.attempts.sent += 1
+                attempts.sent += 1
                 return self._stub.Login(self._request, timeout=timeout)
             except grpc.RpcError as error:
-                verdict = self.attempts.verdict(error)
-                pause = self.attempts.pause(refusal(error), time.monotonic())
+                verdict = attempts.verdict(error)
+                pause = attempts.pause(refusal(error), time.monotonic())
                 if pause is None:
                     raise verdict from None
             time.sleep(pause)

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 import grpc
 
-from teppan.client.attempts import PATIENCE_SECONDS, Attempts, unary
+from teppan.client.attempts import PATIENCE_SECONDS, Attempts, transient, unary
 from teppan.client.methods import Method
-from teppan.client.refusals import CallFailed, like, refusal
+from teppan.client.refusals import CallFailed, Refusal, like, refusal
 
 RENEWED_AT = 0.8
 """The part of its lifetime after which a token is renewed, while the old one is still good."""
@@ -25,6 +25,7 @@ harms nothing; a wrong one is counted, perhaps, though its answer was lost, and 
 LOGIN_REFUSED is never asked for again at once."""
 RENEWAL = Method(deadline_seconds=LOGIN_SECONDS)
 """One attempt: the old token is still good, and the next attempt soon enough."""
+ANSWERED_NOTHING = "identity answered without a token"
 LATE = CallFailed(grpc.StatusCode.DEADLINE_EXCEEDED, "no token: the login takes too long")
 
 
@@ -74,6 +75,12 @@ class Session:
             self.token, self.replaced_time = "", now
 
 
+def unfinished(attempts: Attempts, failure: Refusal) -> bool:
+    """Whether a login ended for want of time, or was but the one attempt of a renewal: whoever has more time asks again."""
+    sent_max = attempts.method.sent_max
+    return attempts.method is RENEWAL or (transient(failure) and sent_max is not None and attempts.sent < sent_max)
+
+
 def cannot(error: BaseException) -> CallFailed:
     """Why there is no token where a login did not even fail: its channel is closed, say."""
     return CallFailed(grpc.StatusCode.FAILED_PRECONDITION, f"no token: the login cannot be made: {error!r}")
@@ -85,5 +92,5 @@ def lifetime_seconds(token: str) -> float:
         payload = token.split(".")[1]
         claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
         return float(claims["exp"]) - float(claims["iat"])
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, ArithmeticError, RecursionError):
         return math.inf

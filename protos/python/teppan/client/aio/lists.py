@@ -29,7 +29,7 @@ def pages(
     A broken stream goes on from its last token, so that no row is missing and none comes twice. Raises grpc.aio.AioRpcError at
     once for a refusal, and for a break when no page came for `patience_seconds` while one was waited for. Closing it ends the
     call; who leaves the loop early does that by `contextlib.aclosing`, else the loop does at some time.
-    Raises ValueError for a patience that is not positive and finite.
+    Raises ValueError for a patience that is not positive, or above a year.
     """
     return _read(method, Traversal(request, patience_seconds, time.monotonic()), metadata)
 

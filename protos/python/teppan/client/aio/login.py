@@ -10,7 +10,7 @@ import grpc
 from teppan.client.attempts import Attempts
 from teppan.client.bearer import carried
 from teppan.client.refusals import CallFailed, like, refusal
-from teppan.client.sessions import LATE, Session, cannot
+from teppan.client.sessions import ANSWERED_NOTHING, LATE, Session, cannot, unfinished
 from teppan.identity.v1 import tokens_pb2, tokens_pb2_grpc
 
 
@@ -41,6 +41,10 @@ class FixedToken:
         """There is no other one."""
 
 
+Asking = tuple[Attempts, asyncio.Task[str | CallFailed]]
+"""A login that a task makes for all."""
+
+
 class Login:
     """The tokens of a user: logs in when one is first needed, and again shortly before it expires or when it is refused.
 
@@ -52,8 +56,7 @@ class Login:
         self._stub = tokens_pb2_grpc.TokensServiceStub(channel)
         self._request = tokens_pb2.LoginRequest(email=email, password=password)
         self._session = Session()
-        self._asking: asyncio.Task[str | CallFailed] | None = None
-        self._renewing = False
+        self._asking: Asking | None = None
 
     async def get(self, timeout: float) -> str:
         """A token, within so many seconds. Raises grpc.aio.AioRpcError.
@@ -62,39 +65,48 @@ class Login:
         ten minutes without asking: wrong passwords lock the account.
         """
         now = time.monotonic()
-        if token := self._session.fresh(now):
-            return token
-        spare = self._session.spare(now)
-        if self._asking is None or self._asking.done():
-            self._asking, self._renewing = asyncio.create_task(self._made(self._session.attempts(now)), name="login"), bool(spare)
-        if spare:
-            return spare
-        asking, renewing = self._asking, self._renewing
-        await asyncio.wait({asking}, timeout=timeout)
-        if not asking.done():
-            raise like(LATE)
-        outcome = cannot(asyncio.CancelledError()) if asking.cancelled() else asking.result()
-        if isinstance(outcome, CallFailed) and renewing:  # meanwhile the old token has ended: one with patience
-            return await self.get(now + timeout - time.monotonic())
-        if isinstance(outcome, CallFailed):
-            raise like(outcome)
-        return outcome
+        end = now + timeout
+        while not (token := self._session.fresh(now)):
+            spare = self._session.spare(now)
+            attempts, asking = self._begun(now)
+            if spare:
+                return spare
+            await asyncio.wait({asking}, timeout=end - now)
+            if not asking.done():
+                raise like(attempts.told or LATE)
+            outcome = cannot(asyncio.CancelledError()) if asking.cancelled() else asking.result()
+            if not isinstance(outcome, CallFailed):
+                return outcome
+            now = time.monotonic()
+            if now >= end or not unfinished(attempts, refusal(outcome)):
+                raise like(outcome)
+        return token
 
     def refuse(self, token: str) -> None:
         """A service refused this token."""
         self._session.drop(token, time.monotonic())
+
+    def _begun(self, now: float) -> Asking:
+        """The login that is under way, or another one. Raises the last refusal where that is too fresh."""
+        under_way = self._asking
+        if under_way is None or under_way[1].done() or under_way[1].get_loop() is not asyncio.get_running_loop():
+            attempts = self._session.attempts(now)
+            under_way = self._asking = attempts, asyncio.create_task(self._made(attempts), name="login")
+        return under_way
 
     async def _made(self, attempts: Attempts) -> str | CallFailed:
         """The token, or why none is to be had: each caller raises an error of its own."""
         asked = time.monotonic()
         try:
             token = str((await self._sent(attempts)).access_token)
+            if not token:
+                raise ValueError(ANSWERED_NOTHING)  # noqa: TRY301
+            self._session.took(token, asked)
         except grpc.aio.AioRpcError as error:
             failure = like(error)
-        except Exception as error:  # noqa: BLE001  # a closed channel raises UsageError; whatever it is, callers wait to be told
+        except Exception as error:  # noqa: BLE001  # a channel of another make that is closed, say: callers wait to be told
             failure = cannot(error)
         else:
-            self._session.took(token, asked)
             return token
         self._session.failed(failure, time.monotonic())
         return failure
