@@ -22,7 +22,9 @@ async def test_a_standby_does_not_say_what_there_is(own: Teppan, owner: str, typ
             "CREATE FUNCTION played.pg_is_in_recovery() RETURNS boolean LANGUAGE sql AS 'SELECT true';"
             f"ALTER ROLE {owner}_platform IN DATABASE {own.database} SET search_path = played, pg_catalog"
         )
-        await connection.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{owner}_platform'")
+        await connection.execute(
+            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{owner}_platform' AND datname = '{own.database}'"
+        )
     finally:
         await connection.close()
     await own.stop(owner)
