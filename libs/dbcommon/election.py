@@ -16,8 +16,8 @@ more. Nothing else would notice: to Postgres a leader is an idle session, and TC
 async def lead(url: str, name: str, work: Callable[[], Awaitable[None]]) -> None:
     """Waits until this process is elected, then works until `work` ends or the connection that holds the election breaks.
 
-    Raises what `work` raises; where the election was lost, what asyncpg does, or TimeoutError. The caller calls again. Who freezes, and goes on later,
-    works for up to a beat beside the next one: what must not happen twice is fenced in the database, and not by this.
+    Raises what `work` raises; where the election was lost, what asyncpg does, or TimeoutError. The caller calls again. Who freezes,
+    and goes on later, works for up to a beat beside the next one: what must not happen twice is fenced in the database, and not by this.
     """
     settings = {"idle_session_timeout": f"{SILENT_SECONDS}s"}
     connection = await asyncpg.connect(url, timeout=CONNECT_SECONDS, server_settings=settings)

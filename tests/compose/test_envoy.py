@@ -89,7 +89,7 @@ async def settled(stack: Composed) -> None:
         return taken - before > QUIET_BYTES
 
     while await asyncio.to_thread(reads):
-        await asyncio.sleep(1)
+        await asyncio.sleep(1)  # what came in it is the condition: Envoy says how much it has had, and not that no more comes
 
 
 def received(stack: Composed) -> int:

@@ -3,6 +3,7 @@
 import base64
 import json
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -86,6 +87,18 @@ def jwt(number: int, lifetime: int = 900) -> str:
 def ids(pages: list[Any]) -> list[str]:
     """What pages list."""
     return [booking.booking_id for page in pages for booking in page.bookings]
+
+
+class Clock:
+    """A clock that a test sets, in place of a module's `time`."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    sleep = staticmethod(time.sleep)
 
 
 ALL = [f"b{number:02}" for number in range(ROWS)]

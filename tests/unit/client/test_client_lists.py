@@ -11,13 +11,14 @@ import pytest
 from grpc import StatusCode
 from teppan.bookings.v1 import bookings_pb2 as pb
 from teppan.bookings.v1 import bookings_pb2_grpc
-from teppan.client import aio, pages, refusal
+from teppan.client import aio, lists, pages, refusal
+from teppan.client.attempts import PATIENCE_SECONDS
 from teppan.client.refusals import Refusal
 from teppan.client.traversal import Traversal
 from teppan.identity.v1 import stations_pb2, stations_pb2_grpc
 
 from tests.unit.client.drivers import Driver, counted, failure
-from tests.unit.client.fakes import ALL, PAGE_SIZE, PAGES, Act, Break, Fake, fail, hold, ids
+from tests.unit.client.fakes import ALL, PAGE_SIZE, PAGES, Act, Break, Clock, Fake, fail, hold, ids
 from tests.unit.client.proxy import Proxy
 
 LIST = pb.ListBookingsRequest(station_id="s0")
@@ -140,17 +141,23 @@ async def test_without_progress_patience_ends(client: Driver, fake: Fake, how: A
 
 
 class Slowly(list[Any]):
-    """A reader who takes longer for each page than a list may take to bring one."""
+    """A reader who takes longer for each page than a list may take to bring one, by this clock."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self._clock = clock
 
     def append(self, page: Any) -> None:
-        time.sleep(0.4)
+        self._clock.now += 2 * PATIENCE_SECONDS
         super().append(page)
 
 
-async def test_the_readers_own_time_costs_no_patience(client: Driver, fake: Fake) -> None:
+async def test_the_readers_own_time_costs_no_patience(client: Driver, fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = Slowly(clock := Clock())
+    monkeypatch.setattr(lists, "time", clock)
+    monkeypatch.setattr(aio.lists, "time", clock)
     fake.plan("ListBookings", Break(1, fail(StatusCode.UNAVAILABLE)), Break(1, fail(StatusCode.UNAVAILABLE)))
-    read = Slowly()
-    await client.pages(bookings(client, fake.address).ListBookings, LIST, read, patience_seconds=0.3)
+    await client.pages(bookings(client, fake.address).ListBookings, LIST, read)
     assert ids(read) == ALL
 
 

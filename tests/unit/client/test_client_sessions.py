@@ -3,6 +3,7 @@
 import asyncio
 import math
 import signal
+import sys
 import threading
 import time
 import traceback
@@ -21,7 +22,7 @@ from teppan.client.refusals import CallFailed, Refusal
 from teppan.client.sessions import LOGIN, LOGIN_SECONDS, REFUSED_PAUSE_SECONDS, REPLACED_PAUSE_SECONDS, Session, lifetime_seconds
 
 from tests.unit.client.drivers import Aio, Driver, failure
-from tests.unit.client.fakes import WAIT_SECONDS, Fake, fail, jwt
+from tests.unit.client.fakes import WAIT_SECONDS, Clock, Fake, fail, jwt
 
 GET = pb.GetBookingRequest()
 REFUSED = fail(StatusCode.UNAUTHENTICATED, "LOGIN_REFUSED")
@@ -30,18 +31,6 @@ DOWN = CallFailed(StatusCode.UNAVAILABLE, "down")
 
 def source_of(client: Driver, fake: Fake) -> Any:
     return client.api.Login(client.channel(fake.address), email="ann@example.com", password="right")  # noqa: S106  # of a fake
-
-
-class Clock:
-    """A clock that a test sets."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    sleep = staticmethod(time.sleep)
 
 
 @pytest.fixture
@@ -182,10 +171,13 @@ class Interrupted(Exception):
     """Raised by a signal."""
 
 
-def interrupted(thread: int, fake: Fake) -> None:
-    """A signal comes while that thread waits for a login."""
-    fake.entered.acquire(timeout=WAIT_SECONDS)
-    time.sleep(0.1)
+def interrupted(thread: int) -> None:
+    """A signal comes once that thread waits for a login."""
+    while True:
+        stack = traceback.extract_stack(sys._current_frames()[thread])
+        if any((each.filename, each.name) == (login.__file__, "get") for each in stack) and stack[-1].name == "wait":
+            break
+        time.sleep(0.01)  # there is nothing else to ask
     signal.pthread_kill(thread, signal.SIGUSR1)
 
 
@@ -201,7 +193,8 @@ def test_a_caller_who_is_interrupted_takes_the_login_from_nobody(fake: Fake) -> 
         with grpc_channel(fake.address) as channel, ThreadPoolExecutor() as pool:
             source = login.Login(channel, email="ann@example.com", password="right")  # noqa: S106  # of a fake
             waiting = pool.submit(source.get, WAIT_SECONDS)
-            pool.submit(interrupted, threading.get_ident(), fake)
+            assert fake.entered.acquire(timeout=WAIT_SECONDS)  # it is the other one who began it
+            pool.submit(interrupted, threading.get_ident())
             with pytest.raises(Interrupted):
                 source.get(WAIT_SECONDS)
             gate.set()
