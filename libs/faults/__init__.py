@@ -22,13 +22,22 @@ from faults.kinds import (
     Unavailable,
 )
 from faults.references import NotClosedYet, PurgeUnfinished, ReferenceClosed, ReferenceNotFound, StillReferenced
-from faults.requests import EtagStale, LockTimeout, PageTokenInvalid, RequestIdReused, RequestInFlight
+from faults.requests import (
+    BodyInvalid,
+    EtagStale,
+    LockTimeout,
+    PageTokenInvalid,
+    RequestIdReused,
+    RequestInFlight,
+    RequestTooLarge,
+)
 from faults.servers import DatabaseUnavailable, Overloaded, PeerUnavailable, ReaderTooSlow, ServerStopping
 
 __all__ = [
     "NOT_FROM_HERE",
     "Aborted",
     "AlreadyExists",
+    "BodyInvalid",
     "Code",
     "CursorDiverged",
     "CursorExpired",
@@ -55,6 +64,7 @@ __all__ = [
     "Remembered",
     "RequestIdReused",
     "RequestInFlight",
+    "RequestTooLarge",
     "ResourceExhausted",
     "ServerStopping",
     "StillReferenced",

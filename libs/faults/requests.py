@@ -1,6 +1,22 @@
-"""What a request brings with it, or meets: its ID, its etag, its page token, a lock."""
+"""What a request brings with it, or meets: its size, its ID, its etag, its page token, a lock."""
 
-from faults.kinds import Aborted, InvalidArgument
+from faults.kinds import Aborted, Code, Fault, InvalidArgument
+
+
+class BodyInvalid(Fault):
+    """The request's bytes are not a message of the method's type."""
+
+    code = Code.INVALID_ARGUMENT
+    reason = "BODY_INVALID"
+    common = True
+
+
+class RequestTooLarge(Fault):
+    """The request has more bytes than the method takes."""
+
+    code = Code.INVALID_ARGUMENT
+    reason = "REQUEST_TOO_LARGE"
+    common = True
 
 
 class PageTokenInvalid(InvalidArgument):

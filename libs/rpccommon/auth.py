@@ -92,6 +92,14 @@ class Verifier:
         self._now = now
         self._verified: OrderedDict[str, _Token] = OrderedDict()
 
+    def known(self, authorization: str | None) -> Caller | None:
+        """Returns the caller of a token that was verified before; None for any other. Raises TokenExpired, TokenInvalid."""
+        token = self._verified.get(authorization) if authorization else None
+        if token is None:
+            return None
+        self._refuse_outlived(token)  # whether it was good before or not: its signature is all that stays so
+        return token.caller
+
     async def caller(self, authorization: str | None) -> Caller:
         """Raises TokenMissing, TokenInvalid, TokenExpired, PeerUnavailable."""
         if not authorization:
@@ -99,13 +107,12 @@ class Verifier:
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer" or not token or len(token) > TOKEN_BYTES_MAX:
             raise TokenInvalid("the `authorization` is not `Bearer <token>`")
-        known = self._verified.get(token) or await self._verify(token)
-        self._refuse_outlived(known)  # whether it was good before or not: its signature is all that stays so
-        self._verified[token] = known
-        self._verified.move_to_end(token)
-        if len(self._verified) > VERIFIED_CACHED:
+        verified = await self._verify(token)
+        self._refuse_outlived(verified)
+        if len(self._verified) >= VERIFIED_CACHED:
             self._verified.popitem(last=False)
-        return known.caller
+        self._verified[authorization] = verified
+        return verified.caller
 
     def _refuse_outlived(self, token: _Token) -> None:
         if self._now().timestamp() > token.expiry + SKEW_SECONDS:

@@ -1,5 +1,6 @@
 """The present call, as those see it who work on it: who makes it, under which ID, and how much time is left."""
 
+import asyncio
 import time
 from collections.abc import Sequence
 from contextvars import ContextVar
@@ -7,6 +8,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from callers import ANYBODY, Caller
+from faults import Fault
 
 
 @dataclass(slots=True)
@@ -22,6 +24,26 @@ class Call:
     code: str = "OK"
     reason: str = ""
     messages: int = 0
+    task: asyncio.Task[object] | None = None
+    overdue: Fault | None = None
+    """Why this process has ended the call itself, where it has."""
+    timer: asyncio.TimerHandle | None = None
+
+    def end_at(self, instant: float, fault: Fault) -> None:
+        """Cancels the call's task at an instant of the monotonic clock; the caller is told `fault`. Replaces what was set before."""
+        self.go_on()
+        self.timer = asyncio.get_running_loop().call_later(max(0.0, instant - time.monotonic()), self._end, fault)
+
+    def go_on(self) -> None:
+        """Takes back what `end_at` has set."""
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+
+    def _end(self, fault: Fault) -> None:
+        self.overdue = fault
+        if self.task is not None:
+            self.task.cancel()
 
 
 present: ContextVar[Call | None] = ContextVar("call", default=None)

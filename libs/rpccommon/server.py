@@ -5,16 +5,19 @@ import contextlib
 import random
 import signal
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 import grpc
 import structlog
 from grpc_health.v1 import health, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from rpccommon.calls import Calls
 from rpccommon.client import KEEPALIVE_SECONDS, MESSAGE_BYTES_MAX
 from rpccommon.health import Health
 from rpccommon.listening import CannotListen, host_and_port
+from rpccommon.methods import Methods
+from rpccommon.shape import REQUEST_BYTES_MAX
 from tls import Tls
 
 __all__ = ["CannotListen", "Server", "run_workers", "until_signalled"]
@@ -31,7 +34,7 @@ WORKER_STEADY_SECONDS = 30.0
 
 OPTIONS = (
     ("grpc.so_reuseport", 0),  # else a second process shares the port, instead of failing
-    ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.compression_enabled_algorithms_bitset", 1),  # none: else a compressed request grows a thousandfold before it is refused
     ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
@@ -77,12 +80,17 @@ class Server:
     async def start(self) -> int:
         """Listens, and says NOT_SERVING until it is ready; the port. Raises CannotListen."""
         host_and_port(self._listen)
-        self._server = grpc.aio.server(interceptors=[self._calls], options=OPTIONS)
+        largest = max([REQUEST_BYTES_MAX, *(policy.max_request_bytes for policy in self._calls.policies.values())])
+        self._server = grpc.aio.server(options=[*OPTIONS, ("grpc.max_receive_message_length", largest)])
+        methods: Any = Methods(self._calls)  # stands for the server where generated code registers
         for register in self._register:
-            register(self._server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+            register(methods)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, methods)
         if self._reflect:
-            reflection.enable_server_reflection([*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME], self._server)
+            names = [*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME]
+            add: Any = reflection_pb2_grpc.add_ServerReflectionServicer_to_server  # has no types
+            add(reflection.aio.ReflectionServicer(names), methods)
+        self._server.add_generic_rpc_handlers((methods,))
         try:
             port = self._bind(self._server)
         except RuntimeError as error:

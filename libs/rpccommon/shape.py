@@ -1,28 +1,92 @@
-"""The shape of a request: the stations that it names, and the rules that its proto states."""
+"""The shape of a request: its bytes, the stations that it names, and the rules that its proto states."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 import protovalidate
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
-from faults import InvalidArgument
+from faults import BodyInvalid, InvalidArgument, RequestTooLarge
+from rpccommon.bounds import Bound, bounds_of, cut, exceeded
 
-
-def tenants_of(request: Any) -> list[UUID]:
-    """The stations that the request names; raises ValueError where one is no UUID."""
-    one = getattr(request, "station_id", "")
-    return [UUID(text) for text in (*([one] if one else ()), *getattr(request, "station_ids", ()))]
+REQUEST_BYTES_MAX = 64 * 1024
+"""Of a method whose policy says nothing else."""
 
 
-def validate(request: Message) -> None:
-    """Raises InvalidArgument with every bad field at once: by the rules in the protos, and for text that Postgres cannot keep."""
-    bad = {_path(violation.proto): violation.proto.message for violation in protovalidate.collect_violations(request)}
-    if b"\0" in request.SerializeToString():  # hardly ever: numbers rarely have such a byte
-        bad |= dict.fromkeys(_with_nul(request, ""), "it holds a NUL character")
-    if bad:
-        raise InvalidArgument(bad)
+class Parse(Protocol):
+    """A message's FromString."""
+
+    def __call__(self, raw: bytes, /) -> Any:
+        """Raises DecodeError."""
+
+
+class Shape:
+    """What a method's requests must be like."""
+
+    def __init__(self, parse: Parse, *, bytes_max: int = 0) -> None:
+        """Takes what parses the method's requests; `bytes_max` is the method's own limit, where it has one."""
+        self._parse = parse
+        self._bytes_max = bytes_max or REQUEST_BYTES_MAX
+        message = parse(b"").DESCRIPTOR
+        self._bounds: Sequence[Bound] = bounds_of(message)
+        self._one, self._several = "station_id" in message.fields_by_name, "station_ids" in message.fields_by_name
+
+    def parse(self, raw: bytes) -> Any:
+        """Returns the request, whose every field is within its bounds. Raises RequestTooLarge, BodyInvalid, InvalidArgument."""
+        if len(raw) > self._bytes_max:
+            raise RequestTooLarge(
+                f"the request has {len(raw)} bytes, and at most {self._bytes_max} are allowed",
+                bytes=len(raw),
+                limit=self._bytes_max,
+            )
+        try:
+            request = self._parse(raw)
+        except (DecodeError, UnicodeDecodeError) as error:
+            raise BodyInvalid("the request's bytes are not a message of the method's type") from error
+        if excess := exceeded(request, self._bounds):
+            raise InvalidArgument(_violations(_few(request)) | excess)  # whatever else is wrong, so that it is mended at once
+        return request
+
+    def tenants(self, request: Any) -> list[UUID]:
+        """Returns the stations that a request names. Raises InvalidArgument with every bad field where one is no UUID."""
+        try:
+            named = [UUID(request.station_id)] if self._one and request.station_id else []
+            return [*named, *map(UUID, request.station_ids)] if self._several else named
+        except ValueError as error:
+            validate(request)  # names every bad field, this one among them
+            raise InvalidArgument({"station_id": "it must be a UUID"}) from error
+
+
+def validate(request: Message, raw: bytes | None = None) -> None:
+    """Raises InvalidArgument with every bad field: by the rules in the protos, and for text that Postgres cannot keep.
+
+    `raw` is the request as it was sent, where that is known. Of a repeated field only the first elements are named.
+    """
+    nul = b"\0" in (request.SerializeToString() if raw is None else raw)  # hardly ever: numbers rarely have such a byte
+    if not protovalidate.collect_violations(request, fail_fast=True) and not (nul and any(_with_nul(request, ""))):
+        return
+    bad = _violations(_few(request))
+    if not bad:  # what is wrong stands behind the elements that were looked at
+        bad = _violations(request, fail_fast=True) or {next(_with_nul(request, "")): NUL}
+    raise InvalidArgument(bad)
+
+
+def _few(request: Message) -> Message:
+    """A copy with only the first elements of each repeated field."""
+    few = type(request)()
+    few.CopyFrom(request)
+    cut(few)
+    return few
+
+
+NUL = "it holds a NUL character"
+
+
+def _violations(request: Message, *, fail_fast: bool = False) -> dict[str, str]:
+    found = protovalidate.collect_violations(request, fail_fast=fail_fast)
+    bad = {_path(violation.proto): violation.proto.message for violation in found}
+    return bad if fail_fast else bad | dict.fromkeys(_with_nul(request, ""), NUL)
 
 
 def _with_nul(value: Any, path: str) -> Iterator[str]:

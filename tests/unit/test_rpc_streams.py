@@ -3,10 +3,11 @@
 import asyncio
 import io
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import grpc
 import pytest
-from teppan.bookings.v1 import bookings_pb2
+from teppan.bookings.v1 import bookings_pb2, bookings_pb2_grpc
 
 from tests.unit.rpc_bookings import (
     GET,
@@ -71,17 +72,22 @@ async def test_a_stream_that_has_nothing_to_send_for_too_long_ends_and_can_be_re
         assert (error.code(), details(error)[0].reason) == (grpc.StatusCode.UNAVAILABLE, "DATABASE_UNAVAILABLE")
 
 
-async def test_a_reader_that_takes_nothing_is_let_go(bookings: Bookings, log: io.StringIO) -> None:
-    bookings.pages, bookings.page = 100, bookings_pb2.ListBookingsResponse(next_page_token="x" * 100_000)
-    async with stage(bookings, patience=0.2) as on:
-        call = on.bookings.ListBookings(LIST, metadata=VIEWER)
-        await anext(aiter(call))
+@pytest.mark.parametrize("taken", [0, 1])
+async def test_a_reader_that_takes_nothing_is_let_go(bookings: Bookings, log: io.StringIO, taken: int) -> None:
+    """Whether it took a first message or not: then, too, it is told why."""
+    bookings.pages, bookings.page = 100, bookings_pb2.ListBookingsResponse(next_page_token="x" * 1_000_000)
+    window = [("grpc.http2.lookahead_bytes", 16_384), ("grpc.http2.bdp_probe", 0)]
+    async with stage(bookings, patience=0.2) as on, grpc.aio.insecure_channel(f"127.0.0.1:{on.port}", options=window) as channel:
+        call: Any = bookings_pb2_grpc.BookingsServiceStub(channel).ListBookings(LIST, metadata=VIEWER)
+        for _ in range(taken):
+            await anext(aiter(call))
         async with asyncio.timeout(5):
             await bookings.ended.wait()  # what the handler held is free, however long the reader sleeps
             while not lines(log):
                 await asyncio.sleep(0.01)
         assert lines(log)[0]["reason"] == "READER_TOO_SLOW"
-        error = await failure(call)
+        async with asyncio.timeout(5):
+            error = await failure(call)
         assert (error.code(), details(error)[0].reason) == (grpc.StatusCode.UNAVAILABLE, "READER_TOO_SLOW")
 
 

@@ -26,25 +26,25 @@ from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eteppan/common/v1/options.proto\x12\x10teppan.common.v1\x1a google/protobuf/descriptor.proto\x1a\x1egoogle/protobuf/duration.proto\"\xd2\x01\n\x0cMethodPolicy\x12&\n\x05scope\x18\x01 \x01(\x0e\x32\x17.teppan.common.v1.Scope\x12$\n\x04role\x18\x02 \x01(\x0e\x32\x16.teppan.common.v1.Role\x12+\n\x05retry\x18\x03 \x01(\x0e\x32\x1c.teppan.common.v1.RetryClass\x12\x33\n\x10\x64\x65\x66\x61ult_deadline\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\npermission\x18\x05 \x01(\t\"W\n\tReference\x12\n\n\x02to\x18\x01 \x01(\t\x12-\n\ton_delete\x18\x02 \x01(\x0e\x32\x1a.teppan.common.v1.OnDelete\x12\x0f\n\x07\x63olumns\x18\x03 \x03(\t*_\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_VIEWER\x10\x01\x12\x0e\n\nROLE_AGENT\x10\x02\x12\x10\n\x0cROLE_MANAGER\x10\x03\x12\x0e\n\nROLE_ADMIN\x10\x04*a\n\x0cPlatformRole\x12\x1d\n\x19PLATFORM_ROLE_UNSPECIFIED\x10\x00\x12\x19\n\x15PLATFORM_ROLE_SUPPORT\x10\x01\x12\x17\n\x13PLATFORM_ROLE_ADMIN\x10\x02*|\n\x05Scope\x12\x15\n\x11SCOPE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSCOPE_PUBLIC\x10\x01\x12\x10\n\x0cSCOPE_CALLER\x10\x02\x12\x11\n\rSCOPE_STATION\x10\x03\x12\x12\n\x0eSCOPE_PLATFORM\x10\x04\x12\x11\n\rSCOPE_SERVICE\x10\x05*q\n\nRetryClass\x12\x1b\n\x17RETRY_CLASS_UNSPECIFIED\x10\x00\x12\x14\n\x10RETRY_CLASS_READ\x10\x01\x12\x1a\n\x16RETRY_CLASS_REQUEST_ID\x10\x02\x12\x14\n\x10RETRY_CLASS_NONE\x10\x03*\x7f\n\x08OnDelete\x12\x19\n\x15ON_DELETE_UNSPECIFIED\x10\x00\x12\x16\n\x12ON_DELETE_RESTRICT\x10\x01\x12\x15\n\x11ON_DELETE_CASCADE\x10\x02\x12\x15\n\x11ON_DELETE_NULLIFY\x10\x03\x12\x12\n\x0eON_DELETE_KEEP\x10\x04:P\n\x06policy\x12\x1e.google.protobuf.MethodOptions\x18\xb9\x8e\x03 \x01(\x0b\x32\x1e.teppan.common.v1.MethodPolicy:O\n\treference\x12\x1d.google.protobuf.FieldOptions\x18\xba\x8e\x03 \x01(\x0b\x32\x1b.teppan.common.v1.Referenceb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eteppan/common/v1/options.proto\x12\x10teppan.common.v1\x1a google/protobuf/descriptor.proto\x1a\x1egoogle/protobuf/duration.proto\"\xed\x01\n\x0cMethodPolicy\x12&\n\x05scope\x18\x01 \x01(\x0e\x32\x17.teppan.common.v1.Scope\x12$\n\x04role\x18\x02 \x01(\x0e\x32\x16.teppan.common.v1.Role\x12+\n\x05retry\x18\x03 \x01(\x0e\x32\x1c.teppan.common.v1.RetryClass\x12\x33\n\x10\x64\x65\x66\x61ult_deadline\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\npermission\x18\x05 \x01(\t\x12\x19\n\x11max_request_bytes\x18\x06 \x01(\x05\"W\n\tReference\x12\n\n\x02to\x18\x01 \x01(\t\x12-\n\ton_delete\x18\x02 \x01(\x0e\x32\x1a.teppan.common.v1.OnDelete\x12\x0f\n\x07\x63olumns\x18\x03 \x03(\t*_\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_VIEWER\x10\x01\x12\x0e\n\nROLE_AGENT\x10\x02\x12\x10\n\x0cROLE_MANAGER\x10\x03\x12\x0e\n\nROLE_ADMIN\x10\x04*a\n\x0cPlatformRole\x12\x1d\n\x19PLATFORM_ROLE_UNSPECIFIED\x10\x00\x12\x19\n\x15PLATFORM_ROLE_SUPPORT\x10\x01\x12\x17\n\x13PLATFORM_ROLE_ADMIN\x10\x02*|\n\x05Scope\x12\x15\n\x11SCOPE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSCOPE_PUBLIC\x10\x01\x12\x10\n\x0cSCOPE_CALLER\x10\x02\x12\x11\n\rSCOPE_STATION\x10\x03\x12\x12\n\x0eSCOPE_PLATFORM\x10\x04\x12\x11\n\rSCOPE_SERVICE\x10\x05*q\n\nRetryClass\x12\x1b\n\x17RETRY_CLASS_UNSPECIFIED\x10\x00\x12\x14\n\x10RETRY_CLASS_READ\x10\x01\x12\x1a\n\x16RETRY_CLASS_REQUEST_ID\x10\x02\x12\x14\n\x10RETRY_CLASS_NONE\x10\x03*\x7f\n\x08OnDelete\x12\x19\n\x15ON_DELETE_UNSPECIFIED\x10\x00\x12\x16\n\x12ON_DELETE_RESTRICT\x10\x01\x12\x15\n\x11ON_DELETE_CASCADE\x10\x02\x12\x15\n\x11ON_DELETE_NULLIFY\x10\x03\x12\x12\n\x0eON_DELETE_KEEP\x10\x04:P\n\x06policy\x12\x1e.google.protobuf.MethodOptions\x18\xb9\x8e\x03 \x01(\x0b\x32\x1e.teppan.common.v1.MethodPolicy:O\n\treference\x12\x1d.google.protobuf.FieldOptions\x18\xba\x8e\x03 \x01(\x0b\x32\x1b.teppan.common.v1.Referenceb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'teppan.common.v1.options_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ROLE']._serialized_start=420
-  _globals['_ROLE']._serialized_end=515
-  _globals['_PLATFORMROLE']._serialized_start=517
-  _globals['_PLATFORMROLE']._serialized_end=614
-  _globals['_SCOPE']._serialized_start=616
-  _globals['_SCOPE']._serialized_end=740
-  _globals['_RETRYCLASS']._serialized_start=742
-  _globals['_RETRYCLASS']._serialized_end=855
-  _globals['_ONDELETE']._serialized_start=857
-  _globals['_ONDELETE']._serialized_end=984
+  _globals['_ROLE']._serialized_start=447
+  _globals['_ROLE']._serialized_end=542
+  _globals['_PLATFORMROLE']._serialized_start=544
+  _globals['_PLATFORMROLE']._serialized_end=641
+  _globals['_SCOPE']._serialized_start=643
+  _globals['_SCOPE']._serialized_end=767
+  _globals['_RETRYCLASS']._serialized_start=769
+  _globals['_RETRYCLASS']._serialized_end=882
+  _globals['_ONDELETE']._serialized_start=884
+  _globals['_ONDELETE']._serialized_end=1011
   _globals['_METHODPOLICY']._serialized_start=119
-  _globals['_METHODPOLICY']._serialized_end=329
-  _globals['_REFERENCE']._serialized_start=331
-  _globals['_REFERENCE']._serialized_end=418
+  _globals['_METHODPOLICY']._serialized_end=356
+  _globals['_REFERENCE']._serialized_start=358
+  _globals['_REFERENCE']._serialized_end=445
 # @@protoc_insertion_point(module_scope)

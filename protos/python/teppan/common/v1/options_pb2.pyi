@@ -165,12 +165,15 @@ class MethodPolicy(_message.Message):
     RETRY_FIELD_NUMBER: _builtins.int
     DEFAULT_DEADLINE_FIELD_NUMBER: _builtins.int
     PERMISSION_FIELD_NUMBER: _builtins.int
+    MAX_REQUEST_BYTES_FIELD_NUMBER: _builtins.int
     scope: Global___Scope.ValueType
     role: Global___Role.ValueType
     """The lowest role that may, where the scope is a station."""
     retry: Global___RetryClass.ValueType
     permission: _builtins.str
     """The permission by name, as service accounts are given it: "bookings.create"."""
+    max_request_bytes: _builtins.int
+    """The largest request, in bytes as it is sent; 0: 65,536. A larger one is INVALID_ARGUMENT REQUEST_TOO_LARGE."""
     @_builtins.property
     def default_deadline(self) -> _duration_pb2.Duration:
         """The deadline of a call whose caller sets none, and the longest that a server grants. Absent for streams that
@@ -185,10 +188,11 @@ class MethodPolicy(_message.Message):
         retry: Global___RetryClass.ValueType = ...,
         default_deadline: _duration_pb2.Duration | None = ...,
         permission: _builtins.str = ...,
+        max_request_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["default_deadline", b"default_deadline"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_deadline", b"default_deadline", "permission", b"permission", "retry", b"retry", "role", b"role", "scope", b"scope"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_deadline", b"default_deadline", "max_request_bytes", b"max_request_bytes", "permission", b"permission", "retry", b"retry", "role", b"role", "scope", b"scope"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

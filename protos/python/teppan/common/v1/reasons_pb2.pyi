@@ -75,6 +75,10 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """
     REASON_PURGE_UNFINISHED: _Reason.ValueType  # 26
     """UNAVAILABLE: a purge that began without this service is under way. Ask again."""
+    REASON_BODY_INVALID: _Reason.ValueType  # 27
+    """INVALID_ARGUMENT: the request's bytes are not a message of the method's type."""
+    REASON_REQUEST_TOO_LARGE: _Reason.ValueType  # 28
+    """INVALID_ARGUMENT: the request is larger than the method takes. Metadata `bytes` and `limit`. Send it in parts."""
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
     """Stands in `google.rpc.ErrorInfo.reason`, without the prefix, where the domain is `<service>.teppan`."""
@@ -132,4 +136,8 @@ where there are several, as many values in each, with commas between; "1000+" wh
 """
 REASON_PURGE_UNFINISHED: Reason.ValueType  # 26
 """UNAVAILABLE: a purge that began without this service is under way. Ask again."""
+REASON_BODY_INVALID: Reason.ValueType  # 27
+"""INVALID_ARGUMENT: the request's bytes are not a message of the method's type."""
+REASON_REQUEST_TOO_LARGE: Reason.ValueType  # 28
+"""INVALID_ARGUMENT: the request is larger than the method takes. Metadata `bytes` and `limit`. Send it in parts."""
 Global___Reason: _TypeAlias = Reason  # noqa: Y015
