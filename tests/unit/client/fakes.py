@@ -21,7 +21,11 @@ from teppan.identity.v1 import stations_pb2, stations_pb2_grpc, tokens_pb2, toke
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 WAIT_SECONDS = 20.0
 ROWS, PAGE_SIZE = 14, 3
-OPTIONS = [("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", -1)]
+OPTIONS = [
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.compression_enabled_algorithms_bitset", 1),  # as the services have it: what is compressed is refused
+]
 Act = Callable[[Any], None]
 """What happens in a call, given its context: nothing, or an end of it."""
 

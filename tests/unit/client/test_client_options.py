@@ -34,7 +34,8 @@ def bookings(made: Any) -> Any:
     return bookings_pb2_grpc.BookingsServiceStub(made)
 
 
-async def test_a_call_may_be_compressed(client: Driver, fake: Fake) -> None:
+async def test_a_call_that_asks_for_compression_is_sent_without(client: Driver, fake: Fake) -> None:
+    """Services refuse compressed requests, and so does the fake."""
     stub = bookings(client.channel(fake.address, token="t"))  # noqa: S106  # of a fake
     await client.call(stub.GetBooking, GET, compression=grpc.Compression.Gzip)
     await client.stream(stub.ListBookings, LIST, compression=grpc.Compression.Gzip)

@@ -8,6 +8,7 @@ import grpc
 from teppan.client.refusals import CallFailed
 
 AUTHORIZATION = "authorization"
+COMPRESSION = "grpc-internal-encoding-request"
 KEY, BINARY = re.compile(r"[a-z0-9_.-]+"), "-bin"
 Metadata = tuple[tuple[str, str | bytes], ...]
 
@@ -27,8 +28,9 @@ def own(metadata: Iterable[tuple[str | bytes, str | bytes]] | None) -> tuple[Met
 
     gRPC would refuse it too, in an error that shows all metadata of the call: the token too, whatever else is wrong.
     """
-    # gRPC takes keys of bytes, too, and adds one where a call is compressed.
-    given = tuple((key if isinstance(key, str) else key.decode("latin-1"), value) for key, value in metadata or ())
+    # gRPC takes keys of bytes, too, and adds one where a call shall be compressed, which services refuse: it could hide any size.
+    named = ((key if isinstance(key, str) else key.decode("latin-1"), value) for key, value in metadata or ())
+    given = tuple((key, value) for key, value in named if key != COMPRESSION)
     for key, value in given:
         text = value if isinstance(value, str) else value.decode("latin-1")
         if not KEY.fullmatch(key) or not (key.endswith(BINARY) or _printable(text)):

@@ -87,7 +87,7 @@ class Calls(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor)
             metadata=metadata,
             credentials=asked.credentials,
             wait_for_ready=waits if asked.wait_for_ready is None else asked.wait_for_ready,
-            compression=asked.compression,
+            compression=None,  # services refuse what is compressed: it could hide any size
         )
 
     def _pause(self, error: grpc.RpcError, attempts: Attempts) -> float | None:
