@@ -35,8 +35,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", build: 
 
 
 async def _list(wanted: Serving, _: argparse.Namespace) -> int:
-    for head in await parked_of(wanted).heads():
-        row = head._mapping  # noqa: SLF001  # SQLAlchemy's public name for it
+    for row in await parked_of(wanted).heads():
         shown: dict[str, Any] = {name: row[name] if isinstance(row[name], int | None) else str(row[name]) for name in SHOWN}
         shown |= {name: row[name] and row[name].isoformat() for name in TIMES}
         print(json.dumps({**shown, "error": row["error_class"], "why": row["error_sentence"]}))  # noqa: T201  # the answer of the command

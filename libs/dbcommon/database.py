@@ -1,22 +1,23 @@
-"""Transactions and reads.
+"""Transactions and reads, on an asyncpg pool.
 
-Two promises are asserted at run time: no RPC inside a transaction, and no connection held while a client reads.
+Two promises are asserted at run time: no RPC inside a transaction, and no connection held while a client reads. No session state
+is ever set, so nothing is reset when a connection goes back: tenant, isolation level and lock_timeout travel with BEGIN in one message.
 """
 
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from contextvars import ContextVar
-from typing import Any
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from contextvars import ContextVar, Token
+from types import TracebackType
+from typing import Any, Self
 from uuid import UUID
 
 import asyncpg
-import sqlalchemy.exc
-from sqlalchemy import event, text
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.util import greenlet_spawn
 
 from dbcommon import tenancy
-from faults import DatabaseUnavailable, DeadlineExceeded, Fault, LockTimeout, Overloaded
+from dbcommon.failures import fault_of, without_values
+from dbcommon.statements import Row, Rows, arguments, compiled
+from faults import DatabaseUnavailable, Overloaded
 
 POOL_SIZE = 16
 POOL_WAIT_SECONDS = 10
@@ -24,10 +25,11 @@ WAITING_MAX = 1_000
 CONNECT_SECONDS = 5
 LOCK_SECONDS = 2
 STATEMENTS_CACHED = 200
-
-Transaction = AsyncConnection
+CLOSE_SECONDS = 0.25
+"""How long a cancelled call waits for the server to cancel its statement; a connection for which that takes longer is closed."""
 
 _held: ContextVar[str] = ContextVar("held", default="")
+Parameters = Mapping[str, Any]
 
 
 def assert_idle() -> None:
@@ -36,22 +38,93 @@ def assert_idle() -> None:
         raise AssertionError(f"this task still holds {held}; end it first")
 
 
-class Read:
-    """One statement of one tenant, outside of any transaction."""
+class Transaction:
+    """A transaction at READ COMMITTED, as `Database.transaction` begins it; commits when its block ends, or rolls back."""
 
-    def __init__(self, connection: asyncpg.Connection, tenant: UUID) -> None:
-        """Takes a connection for one use."""
-        self._connection = connection
-        self._tenant = tenant
-        self._used = False
+    __slots__ = ("_begin", "_connection", "_database", "_token")
 
-    async def rows(self, body: str, *parameters: Any) -> list[asyncpg.Record]:
-        """Runs a body as `tenancy.one_statement` describes it; its parameters begin at `$2`."""
-        if self._used:
-            raise AssertionError("a read is one statement; several are a read-only transaction")
-        self._used = True
-        rows: list[asyncpg.Record] = await self._connection.fetch(tenancy.one_statement(body), self._tenant, *parameters)
-        return rows
+    def __init__(self, database: "Database", begin: str) -> None:
+        """`begin` is BEGIN with everything that holds for this transaction."""
+        self._database = database
+        self._begin = begin
+        self._connection: Any = None
+        self._token: Token[str] | None = None
+
+    async def execute(self, sql: str, parameters: Parameters | None = None) -> Rows:
+        """Runs a statement, whose parameters are named (`:id`). Raises faults, and asyncpg's IntegrityConstraintViolationError."""
+        statement, names = compiled(sql)
+        connection = self._connection
+        try:
+            return Rows(await connection.fetch(statement, *arguments(names, parameters)))
+        except Exception as error:  # noqa: BLE001  # what it is to a caller is raised in its place
+            raise _told(error, connection) from None
+
+    async def look(self, sql: str, parameters: Parameters | None = None) -> Rows:
+        """Runs a statement that only reads, as `Database.look` does outside of a transaction."""
+        return await self.execute(sql, parameters)
+
+    async def count(self, sql: str, parameters: Parameters | None = None) -> int:
+        """Runs a statement that returns nothing; how many rows it changed. Raises as `execute`."""
+        statement, names = compiled(sql)
+        connection = self._connection
+        try:
+            status = await connection.execute(statement, *arguments(names, parameters))
+        except Exception as error:  # noqa: BLE001  # what it is to a caller is raised in its place
+            raise _told(error, connection) from None
+        return int(status.rpartition(" ")[2])
+
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[None]:
+        """What is inside is undone as a whole where it raises, and the transaction goes on."""
+        await self._say("SAVEPOINT inside")
+        try:
+            yield
+        except BaseException as error:
+            if isinstance(error, Exception) and not _closed(self._connection):
+                await self._say("ROLLBACK TO SAVEPOINT inside; RELEASE SAVEPOINT inside")
+            raise
+        await self._say("RELEASE SAVEPOINT inside")
+
+    async def __aenter__(self) -> Self:
+        assert_idle()
+        self._token = _held.set("a transaction")
+        try:
+            self._connection = await self._database.acquire()
+            await self._say(self._begin)
+        except BaseException:
+            await self._let_go(broken=True)
+            raise
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        broken = True
+        try:
+            if error is None:
+                await self._say("COMMIT")
+            elif not _closed(self._connection):
+                await self._connection.execute("ROLLBACK", timeout=CLOSE_SECONDS)
+            broken = False
+        except Exception:
+            if error is None:
+                raise  # else what happened first is what counts: the connection is closed, and that rolls back
+        finally:
+            await self._let_go(broken=broken)
+
+    async def _say(self, command: str) -> None:
+        try:
+            await self._connection.execute(command)
+        except Exception as error:  # noqa: BLE001  # what it is to a caller is raised in its place
+            raise _told(error, self._connection) from None
+
+    async def _let_go(self, *, broken: bool) -> None:
+        connection, self._connection = self._connection, None
+        try:
+            if connection is not None:
+                await self._database.release(connection, broken=broken)
+        finally:
+            if self._token is not None:
+                _held.reset(self._token)
+                self._token = None
 
 
 class Database:
@@ -59,151 +132,137 @@ class Database:
 
     def __init__(self, url: str, *, pool_size: int = POOL_SIZE) -> None:
         """Opens nothing yet. `url` is `postgresql://role:password@host:port/database`."""
+        self._url = url
+        self._size = pool_size
+        self._pool: Any = None
         self._inside, self._inside_max = 0, pool_size + WAITING_MAX
-        self._engine: AsyncEngine = create_async_engine(
-            url.replace("postgresql://", "postgresql+asyncpg://", 1),
-            pool_size=pool_size,
-            max_overflow=0,
-            pool_timeout=POOL_WAIT_SECONDS,
-            hide_parameters=True,  # they are what people sent, and errors are logged
-            pool_reset_on_return=None,  # no session state is ever set, so there is nothing to reset: a round trip saved
-            connect_args={
-                "connection_class": tenancy.TenantConnection,
-                "timeout": CONNECT_SECONDS,
-                "statement_cache_size": STATEMENTS_CACHED,
-            },
-        )
-        event.listen(self._engine.sync_engine, "checkin", _refuse_open_transactions)
 
     async def close(self) -> None:
-        """Closes the connections that nobody uses."""
-        await self._engine.dispose()
+        """Closes all connections; those in use too, after a moment."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            try:
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    await pool.close()
+            except TimeoutError:
+                pool.terminate()
 
-    @asynccontextmanager
-    async def transaction(
+    def transaction(
         self, *, tenant: UUID | None = None, read_only: bool = False, lock_seconds: int = LOCK_SECONDS
-    ) -> AsyncIterator[Transaction]:
+    ) -> Transaction:  # fmt: skip
         """A transaction at READ COMMITTED that sees the tenant's rows; commits at its end, or rolls back.
 
         Raises DatabaseUnavailable (also where nobody knows whether it committed), LockTimeout, DeadlineExceeded, Overloaded.
         """
-        settings = f"SET LOCAL lock_timeout = '{lock_seconds:d}s'"
+        begin = f"BEGIN ISOLATION LEVEL READ COMMITTED {'READ ONLY' if read_only else 'READ WRITE'}"
+        begin += f";SET LOCAL lock_timeout = '{lock_seconds:d}s'"
         if tenant is not None:
-            settings += f";SET LOCAL {tenancy.SETTING} = '{UUID(int=tenant.int)}'"
-        with _holding("a transaction"), self._admitted(), tenancy.beginning_with(settings), _translated():
-            async with self._engine.connect() as connection:
-                if read_only:
-                    await connection.execution_options(postgresql_readonly=True)
-                async with connection.begin():
-                    yield connection
+            begin += f";SET LOCAL {tenancy.SETTING} = '{UUID(int=tenant.int)}'"
+        return Transaction(self, begin)
 
-    @asynccontextmanager
-    async def read(self, *, tenant: UUID) -> AsyncIterator[Read]:
-        """A connection for exactly one statement of one tenant, in one round trip. Raises as `transaction`."""
-        with _holding("a connection"), self._admitted(), _translated():
-            pooled = await self._engine.raw_connection()
+    async def read(self, body: str, *parameters: Any, tenant: UUID) -> list[Any]:
+        """Runs one statement of one tenant outside of any transaction, in one round trip; returns its rows. Raises as `transaction`.
+
+        The body is as `tenancy.one_statement` describes it; its parameters begin at `$2`.
+        """
+        return await self._fetch(tenancy.one_statement(body), (tenant, *parameters))
+
+    async def look(self, sql: str, parameters: Parameters | None = None) -> Rows:
+        """Runs one statement that only reads, outside of any transaction, in one round trip; for roles that cross tenants.
+
+        Its parameters are named. Of tenants' tables the application's role sees nothing here. Raises as `transaction`.
+        """
+        statement, names = compiled(sql)
+        return Rows(await self._fetch(statement, arguments(names, parameters)))
+
+    async def _fetch(self, statement: str, values: Sequence[Any]) -> list[Any]:
+        assert_idle()
+        token = _held.set("a connection")
+        connection, broken = None, True
+        try:
+            connection = await self.acquire()
+            rows: list[Any] = await connection.fetch(statement, *values)
+            broken = False
+        except asyncio.CancelledError:
+            broken = False  # the pool has the statement cancelled, and waits for that
+            raise
+        except Exception as error:  # noqa: BLE001  # what it is to a caller is raised in its place
+            raise _told(error, connection) from None
+        else:
+            return rows
+        finally:
             try:
-                yield Read(pooled.driver_connection, tenant)
-            except BaseException:  # it may be broken, and SQLAlchemy, past which it was used, does not know
-                await greenlet_spawn(pooled.invalidate)
-                raise
+                if connection is not None:
+                    await self.release(connection, broken=broken)
             finally:
-                await greenlet_spawn(pooled.close)
+                _held.reset(token)
 
-    @contextmanager
-    def _admitted(self) -> Iterator[None]:
-        """Bounds how many wait for a connection. Raises Overloaded."""
+    async def ping(self) -> None:
+        """Asks the database for a sign of life; raises as `transaction`."""
+        await self.look("SELECT 1")
+
+    async def acquire(self) -> Any:
+        """Takes a connection, for `release`; for what `transaction` and `read` do not do. Raises as `transaction`."""
         if self._inside >= self._inside_max:
             raise Overloaded(f"{self._inside} calls use or wait for the database", limit=self._inside_max)
         self._inside += 1
         try:
-            yield
-        finally:
+            pool = self._pool or await self._open()
+            async with asyncio.timeout(POOL_WAIT_SECONDS) as waiting:
+                return await pool.acquire()
+        except BaseException as error:
             self._inside -= 1
+            if isinstance(error, TimeoutError) and waiting.expired():
+                raise DatabaseUnavailable("all connections to the database are in use") from error
+            if isinstance(error, Exception):
+                raise _told(error, None) from None
+            raise
 
-    async def ping(self) -> None:
-        """Asks the database for a sign of life; raises as `transaction`."""
-        async with self.transaction(read_only=True) as tx:
-            await tx.execute(text("SELECT 1"))
+    async def release(self, connection: Any, *, broken: bool = False) -> None:
+        """Gives a connection back; one that is broken, or still in a transaction, is closed: the next user would see its rows."""
+        self._inside -= 1
+        if _closed(connection):
+            return  # the pool knows
+        if broken or connection.is_in_transaction():
+            connection.terminate()
+        pool = self._pool
+        if pool is not None:
+            try:
+                await pool.release(connection, timeout=CLOSE_SECONDS)
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
+                return  # the server did not cancel in time, or is gone: the pool has closed the connection
+
+    async def _open(self) -> Any:
+        pool = self._pool = asyncpg.create_pool(
+            self._url, min_size=0, max_size=self._size, max_inactive_connection_lifetime=0, timeout=CONNECT_SECONDS,
+            statement_cache_size=STATEMENTS_CACHED, record_class=Row, reset=_nothing,
+        )  # fmt: skip
+        await pool  # makes no connection yet, and so does not wait
+        return pool
+
+
+async def _nothing(_: Any) -> None:
+    """No session state is ever set, so there is nothing to reset: a round trip saved."""
+
+
+def _closed(connection: Any) -> bool:
+    """Whether a connection is closed: the pool takes one back by itself that broke, and then it answers nothing more."""
+    try:
+        return bool(connection.is_closed())
+    except asyncpg.InterfaceError:
+        return True
+
+
+def _told(error: Exception, connection: Any) -> Exception:
+    """What is raised in place of an error: the fault that it is to a caller, or itself without what was sent."""
+    if isinstance(error, asyncpg.InterfaceError) and (connection is None or _closed(connection)):
+        return DatabaseUnavailable("the connection to the database broke; nobody knows what was committed")
+    return fault_of(error) or without_values(error)
 
 
 async def durably(tx: Transaction) -> None:
     """Lets the commit wait for the disk, and for a synchronous standby where there is one, whatever the server's default."""
     await tx.execute(
-        text(
-            "SELECT set_config('synchronous_commit', 'on', true)"
-            " WHERE current_setting('synchronous_commit') NOT IN ('on', 'remote_apply')"
-        )
+        "SELECT set_config('synchronous_commit', 'on', true)"
+        " WHERE current_setting('synchronous_commit') NOT IN ('on', 'remote_apply')"
     )
-
-
-def _refuse_open_transactions(dbapi: Any, record: Any) -> None:
-    """Closes a connection that comes back broken, or inside a transaction: the next user would see another tenant's rows."""
-    if dbapi is not None and (dbapi.driver_connection.is_closed() or dbapi.driver_connection.is_in_transaction()):
-        record.invalidate()
-
-
-@contextmanager
-def _holding(what: str) -> Iterator[None]:
-    assert_idle()
-    token = _held.set(what)
-    try:
-        yield
-    finally:
-        _held.reset(token)
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    """Turns the failures that a caller may meet into faults; a mistake of ours stays what it is."""
-    try:
-        yield
-    except Exception as error:
-        if (fault := fault_of(error)) is None:
-            raise
-        raise fault from error
-
-
-def fault_of(error: Exception) -> Fault | None:
-    """What a failure of the database is to a caller; None where it is a mistake of ours, or a fault already."""
-    if isinstance(error, sqlalchemy.exc.TimeoutError):
-        return DatabaseUnavailable("all connections to the database are in use")
-    if isinstance(error, sqlalchemy.exc.DBAPIError):
-        return _fault_of(error)
-    if isinstance(error, asyncpg.PostgresError):
-        return _fault_of_state(error.sqlstate)
-    if isinstance(error, OSError | asyncpg.InterfaceError | asyncpg.InternalClientError):
-        return DatabaseUnavailable("the database does not answer")
-    return None
-
-
-def sqlstate(error: Exception) -> str | None:
-    """The SQLSTATE of an error of the database, where it has one."""
-    state: str | None = getattr(getattr(error, "orig", error), "sqlstate", None)
-    return state
-
-
-def _fault_of(error: sqlalchemy.exc.DBAPIError) -> Fault | None:
-    state = sqlstate(error)
-    if state is None and isinstance(error, sqlalchemy.exc.InterfaceError | sqlalchemy.exc.OperationalError):
-        return DatabaseUnavailable("the database does not answer")
-    if error.connection_invalidated:
-        return DatabaseUnavailable("the connection to the database broke; nobody knows what was committed")
-    return _fault_of_state(state)
-
-
-def _fault_of_state(state: str | None) -> Fault | None:
-    """By SQLSTATE; see appendix A of the PostgreSQL documentation."""
-    if state is None:
-        return None
-    if state in _RETRIED:
-        return LockTimeout("another call was at the same rows for too long")
-    if state == "57014":  # query_canceled, by statement_timeout
-        return DeadlineExceeded("the database took too long")
-    if state.startswith(_UNAVAILABLE):
-        return DatabaseUnavailable("the database cannot do it now")
-    return None
-
-
-_RETRIED: Sequence[str] = ("55P03", "40P01", "40001")  # lock_not_available, deadlock_detected, serialization_failure
-_UNAVAILABLE = ("08", "53", "57P", "58")  # connections, resources (disk full too), shutdown, the system

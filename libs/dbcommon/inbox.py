@@ -16,12 +16,11 @@ from uuid import UUID
 
 import structlog
 from sqlalchemy import ARRAY, BigInteger, Column, DateTime, MetaData, Table, Text, Uuid, text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from clocks import Completeness
 from dbcommon import left, parked
 from dbcommon.attempts import Failure, Handler, attempt, failure_of
-from dbcommon.database import Database
+from dbcommon.database import Database, Transaction
 from dbcommon.parked import Lane
 from dbcommon.references.known import KnownRows
 from dbcommon.resync import Page, Resync, Superseded, Unsaid
@@ -115,15 +114,14 @@ class Inbox:
         insert = f"INSERT INTO {self._service}.feed_state (owner) VALUES (:owner) ON CONFLICT DO NOTHING"
         select = f"SELECT cursor, epoch FROM {self._service}.feed_state WHERE owner = :owner"
         async with self._platform.transaction() as tx:
-            await tx.execute(text(insert), {"owner": self._owner})
-            row = (await tx.execute(text(select), {"owner": self._owner})).one()
+            await tx.execute(insert, {"owner": self._owner})
+            row = (await tx.execute(select, {"owner": self._owner})).one()
         self._cursor, self._epoch = row.cursor, row.epoch
         return self._cursor
 
     async def begin(self) -> None:
         """Notes the life of the database in which the coming stream begins, and goes on with the closing that an earlier one left."""
-        async with self._platform.transaction(read_only=True) as tx:
-            self._incarnation = (await tx.execute(text(f"SELECT {self._service}.incarnation()"))).scalar_one()
+        self._incarnation = (await self._platform.look(f"SELECT {self._service}.incarnation()")).value()
         for known in self._known:
             await known.closing.take_turn()
 
@@ -172,7 +170,7 @@ class Inbox:
                     lanes.add(lane)
         return failures
 
-    async def _move(self, tx: AsyncConnection, batch: Batch) -> bool:
+    async def _move(self, tx: Transaction, batch: Batch) -> bool:
         """Moves the cursor, which keeps everybody else out; whether anything of the owner lies aside. Superseded, EpochLeft."""
         caught_up = batch.position[0] == batch.head[0] and batch.position[1] >= batch.head[1]
         ready = f":caught_up AND {self._service}.incarnation() = :incarnation"
@@ -191,7 +189,7 @@ class Inbox:
             "complete_until": batch.complete_until, "caught_up": caught_up, "columns": list(batch.registered),
             "incarnation": self._incarnation, "owner": self._owner, "old": self._cursor, "head": batch.head[0],
         }  # fmt: skip
-        incarnation, aside, was_left = (await tx.execute(text(move), values)).first() or (None, False, False)
+        incarnation, aside, was_left = (await tx.execute(move, values)).first() or (None, False, False)
         if incarnation != self._incarnation:
             raise Superseded(f"the cursor of {self._owner}'s feed was moved elsewhere, or the database restarted")
         if was_left:
@@ -219,9 +217,8 @@ class Freshness:
 
     async def look(self) -> None:
         """Reads what the consumer, here or in another process, has recorded."""
-        statement = text(f"SELECT owner, complete_until FROM {self._service}.feed_state WHERE isfinite(complete_until)")
-        async with self._platform.transaction(read_only=True) as tx:
-            rows = (await tx.execute(statement)).all()
+        statement = f"SELECT owner, complete_until FROM {self._service}.feed_state WHERE isfinite(complete_until)"
+        rows = await self._platform.look(statement)
         for row in rows:
             self._feeds.setdefault(row.owner, Completeness(self._now)).hear(row.complete_until)
 

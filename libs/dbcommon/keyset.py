@@ -66,8 +66,7 @@ async def pages(database: Database, keyset: Keyset) -> AsyncIterator[Page[Row]]:
     """
     while True:
         body, parameters = keyset.statement()
-        async with database.read(tenant=keyset.tenant) as read:
-            rows = await read.rows(body, *parameters)
+        rows = await database.read(body, *parameters, tenant=keyset.tenant)
         shown = rows[: keyset.page_size]
         key = (shown[-1][keyset.order], shown[-1]["id"]) if len(rows) > keyset.page_size else None
         yield Page(rows=shown, next=key)

@@ -5,9 +5,9 @@ A deposed primary may go on in one, and say of whoever has gone on that their cu
 
 from uuid import UUID
 
-from sqlalchemy import Column, MetaData, Table, Text, Uuid, text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Column, MetaData, Table, Text, Uuid
 
+from dbcommon.database import Transaction
 from dbcommon.schema import Access
 
 ACCESS = Access(platform=("SELECT", "INSERT"))
@@ -25,7 +25,7 @@ def is_left(service: str, *epochs: str) -> str:
     return f"EXISTS (SELECT FROM {service}.left_epochs l WHERE l.owner = :owner AND l.epoch IN ({', '.join(epochs)}))"
 
 
-async def leave(tx: AsyncConnection, service: str, owner: str, epoch: UUID) -> None:
+async def leave(tx: Transaction, service: str, owner: str, epoch: UUID) -> None:
     """Leaves an epoch, in the transaction that moves the cursor out of it."""
     insert = f"INSERT INTO {service}.left_epochs (owner, epoch) VALUES (:owner, :epoch) ON CONFLICT DO NOTHING"
-    await tx.execute(text(insert), {"owner": owner, "epoch": epoch})
+    await tx.execute(insert, {"owner": owner, "epoch": epoch})

@@ -172,9 +172,8 @@ def _unserved(known: str, found: str, oldest: str) -> str:
 
 async def unready(database: Database, service: str, known: str) -> str | None:
     """Why code whose newest revision is `known` must not serve on this database; None where it may."""
-    statement = text(f"SELECT v.version_num, c.compatible_from FROM {service}.alembic_version v, {service}.schema_compatibility c")
-    async with database.transaction(read_only=True) as tx:
-        found = (await tx.execute(statement)).one()
+    statement = f"SELECT v.version_num, c.compatible_from FROM {service}.alembic_version v, {service}.schema_compatibility c"
+    found = (await database.look(statement)).one()
     if found.compatible_from <= known <= found.version_num:
         return None
     why = _unserved(known, found.version_num, found.compatible_from)

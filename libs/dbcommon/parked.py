@@ -19,16 +19,16 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
-    Row,
     Table,
     Text,
     Uuid,
     text,
 )  # fmt: skip
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dbcommon.attempts import Failure
+from dbcommon.database import Transaction
 from dbcommon.schema import Access
+from dbcommon.statements import Row
 
 ATTEMPTS_MAX = 10
 """Then nothing tries it again but on request."""
@@ -59,7 +59,7 @@ class Lane(NamedTuple):
     entity_id: UUID
 
 
-def lane_of(row: Row[Any]) -> Lane:
+def lane_of(row: Row) -> Lane:
     """The lane that a row names."""
     return Lane(row.owner, row.type, row.entity_id)
 
@@ -117,28 +117,28 @@ def lies_aside(service: str, owner: str, entity: str) -> str:
     return f"EXISTS (SELECT FROM {service}.parked_events p WHERE p.owner = '{owner}' AND p.entity_id = {entity})"
 
 
-async def lock(tx: AsyncConnection, service: str, owner: str) -> None:
+async def lock(tx: Transaction, service: str, owner: str) -> None:
     """Keeps everybody else out who applies the owner's events; the consumer does so by moving the cursor."""
-    await tx.execute(text(f"SELECT FROM {service}.feed_state WHERE owner = :owner FOR NO KEY UPDATE"), {"owner": owner})
+    await tx.execute(f"SELECT FROM {service}.feed_state WHERE owner = :owner FOR NO KEY UPDATE", {"owner": owner})
 
 
-async def among(tx: AsyncConnection, service: str, owner: str, ids: Collection[UUID]) -> set[UUID]:
+async def among(tx: Transaction, service: str, owner: str, ids: Collection[UUID]) -> set[UUID]:
     """Those of the entities of which something lies aside: no answer must overtake it."""
     found = f"SELECT DISTINCT entity_id FROM {service}.parked_events WHERE owner = :owner AND entity_id = ANY(:ids)"
-    return set((await tx.execute(text(found), {"owner": owner, "ids": list(ids)})).scalars())
+    return set((await tx.execute(found, {"owner": owner, "ids": list(ids)})).column())
 
 
-async def lanes(tx: AsyncConnection, service: str, owner: str, events: Sequence[Any]) -> set[Lane]:
+async def lanes(tx: Transaction, service: str, owner: str, events: Sequence[Any]) -> set[Lane]:
     """The lanes of these events' entities that have something in them."""
     found = f"SELECT DISTINCT owner, type, entity_id FROM {service}.parked_events WHERE owner = :owner AND entity_id = ANY(:ids)"
     ids = list({UUID(event.entity_id) for event in events})
-    return {lane_of(row) for row in await tx.execute(text(found), {"owner": owner, "ids": ids})}
+    return {lane_of(row) for row in await tx.execute(found, {"owner": owner, "ids": ids})}
 
 
-async def put(tx: AsyncConnection, service: str, lane: Lane, event: Any, content: bytes, failure: Failure | None) -> None:
+async def put(tx: Transaction, service: str, lane: Lane, event: Any, content: bytes, failure: Failure | None) -> None:
     """Puts an event at the end of its lane: at its head with the failure of its first attempt, or behind others. TooManyFail."""
     count = f"SELECT count(*) FROM {service}.parked_events WHERE owner = :owner"
-    if (await tx.execute(text(count), {"owner": lane.owner})).scalar_one() >= ASIDE_MAX:
+    if (await tx.execute(count, {"owner": lane.owner})).value() >= ASIDE_MAX:
         raise TooManyFail(
             f"{ASIDE_MAX} events of {lane.owner} lie aside: its feed waits until they are replayed or dropped (events list, replay --all, drop --error)"
         )
@@ -153,24 +153,24 @@ async def put(tx: AsyncConnection, service: str, lane: Lane, event: Any, content
         "epoch": UUID(event.epoch), "position": event.position, "version": event.version, "event": content,
         "failed": failure is not None, "pause": PAUSE_SECONDS, **_said(failure),
     }  # fmt: skip
-    await tx.execute(text(insert), values)
+    await tx.execute(insert, values)
 
 
-async def first(tx: AsyncConnection, service: str, lane: Lane, limit: int) -> Sequence[Row[Any]]:
+async def first(tx: Transaction, service: str, lane: Lane, limit: int) -> Sequence[Row]:
     """The first events of a lane, in order; the head tells whether it is `due`."""
     select = (
         f"SELECT seq, event_id, event, attempts, parked_time, next_attempt_time <= now() AS due FROM {service}.parked_events"
         " WHERE owner = :owner AND type = :type AND entity_id = :entity_id ORDER BY seq LIMIT :limit"
     )
-    return (await tx.execute(text(select), {**lane._asdict(), "limit": limit})).all()
+    return await tx.execute(select, {**lane._asdict(), "limit": limit})
 
 
-async def take(tx: AsyncConnection, service: str, seq: int) -> None:
+async def take(tx: Transaction, service: str, seq: int) -> None:
     """Removes an event that was applied in this transaction."""
-    await tx.execute(text(f"DELETE FROM {service}.parked_events WHERE seq = :seq"), {"seq": seq})
+    await tx.execute(f"DELETE FROM {service}.parked_events WHERE seq = :seq", {"seq": seq})
 
 
-async def fail(tx: AsyncConnection, service: str, row: Row[Any], failure: Failure) -> bool:
+async def fail(tx: Transaction, service: str, row: Row, failure: Failure) -> bool:
     """Counts an attempt that failed; whether that was the one after which the event is parked."""
     parks = row.parked_time is None and row.attempts + 1 >= ATTEMPTS_MAX
     update = (
@@ -181,44 +181,44 @@ async def fail(tx: AsyncConnection, service: str, row: Row[Any], failure: Failur
         " WHERE seq = :seq"
     )
     pause = min(PAUSE_SECONDS * 2.0**row.attempts, PAUSE_SECONDS_MAX)
-    await tx.execute(text(update), {"seq": row.seq, "parks": parks, "pause": pause, **_said(failure)})
+    await tx.execute(update, {"seq": row.seq, "parks": parks, "pause": pause, **_said(failure)})
     return parks
 
 
-async def wake(tx: AsyncConnection, service: str, lane: Lane) -> None:
+async def wake(tx: Transaction, service: str, lane: Lane) -> None:
     """Has the head of a lane tried at once, unless its time is set already or it is parked: what was before it is gone."""
     update = (
         f"UPDATE {service}.parked_events SET next_attempt_time = now() WHERE next_attempt_time IS NULL AND parked_time IS NULL"
         f" AND seq = (SELECT min(seq) FROM {service}.parked_events"
         " WHERE owner = :owner AND type = :type AND entity_id = :entity_id)"
     )
-    await tx.execute(text(update), lane._asdict())
+    await tx.execute(update, lane._asdict())
 
 
-async def drop(tx: AsyncConnection, service: str, seq: int, *, by: str, reason: str) -> bool:
+async def drop(tx: Transaction, service: str, seq: int, *, by: str, reason: str) -> bool:
     """Moves an event to the journal; whether it was still there."""
     move = (
         f"WITH gone AS (DELETE FROM {service}.parked_events WHERE seq = :seq RETURNING *)"
         f" INSERT INTO {service}.dropped_events (seq, {EVENT}, {FAILED}, drop_time, dropped_by, reason)"
         f" SELECT seq, {EVENT}, {FAILED}, now(), :by, :reason FROM gone RETURNING seq"
     )
-    return (await tx.execute(text(move), {"seq": seq, "by": by, "reason": reason})).first() is not None
+    return (await tx.execute(move, {"seq": seq, "by": by, "reason": reason})).first() is not None
 
 
-async def forget(tx: AsyncConnection, service: str, owner: str, type: str, ids: Sequence[UUID]) -> None:
+async def forget(tx: Transaction, service: str, owner: str, type: str, ids: Sequence[UUID]) -> None:
     """Removes what lies aside of these things: their present state takes its place in this transaction."""
     delete = f"DELETE FROM {service}.parked_events WHERE owner = :owner AND type = :type AND entity_id = ANY(:ids)"
-    await tx.execute(text(delete), {"owner": owner, "type": type, "ids": list(ids)})
+    await tx.execute(delete, {"owner": owner, "type": type, "ids": list(ids)})
 
 
-async def void(tx: AsyncConnection, service: str, owner: str, epoch: UUID) -> None:
+async def void(tx: Transaction, service: str, owner: str, epoch: UUID) -> None:
     """Moves to the journal what lies aside of other epochs: of things that their owner does not know any more."""
     move = (
         f"WITH gone AS (DELETE FROM {service}.parked_events WHERE owner = :owner AND epoch <> :epoch RETURNING *)"
         f" INSERT INTO {service}.dropped_events (seq, {EVENT}, {FAILED}, drop_time, dropped_by, reason)"
         f" SELECT seq, {EVENT}, {FAILED}, now(), 'resynchronisation', 'its owner has no such thing any more' FROM gone"
     )
-    await tx.execute(text(move), {"owner": owner, "epoch": epoch})
+    await tx.execute(move, {"owner": owner, "epoch": epoch})
 
 
 def _said(failure: Failure | None) -> dict[str, str | None]:

@@ -15,10 +15,8 @@ from typing import NamedTuple
 from uuid import UUID
 
 import structlog
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from dbcommon.database import Database, durably
+from dbcommon.database import Database, Transaction, durably
 from faults import LockTimeout
 
 BATCH = 500
@@ -80,18 +78,17 @@ class Relay:
             epoch, clock = await self._epoch(tx)
             here = self._round if self._round and self._round.epoch == epoch else Round(epoch, 0, SEQ_MAX)
             values = {"clock": clock, "batch": BATCH, "after": here.after, "until": here.until}
-            row = (await tx.execute(text(self._move()), values)).one()
+            row = (await tx.execute(self._move(), values)).one()
             moved = int(row.moved)
             if moved < BATCH and here.after == 0:
-                drained = text(f"UPDATE {self._service}.feed_head SET complete_until = :clock")
+                drained = f"UPDATE {self._service}.feed_head SET complete_until = :clock"
                 await tx.execute(drained, {"clock": clock})
         self._round = Round(epoch, row.reached, min(row.last, here.until)) if moved == BATCH else None
         return moved
 
     async def _waiting(self) -> bool:
         first = f"SELECT seq FROM {self._service}.outbox ORDER BY seq LIMIT 1"  # EXISTS would read all pages that nobody vacuumed
-        async with self._platform.transaction(read_only=True) as tx:
-            return (await tx.execute(text(first))).first() is not None
+        return (await self._platform.look(first)).first() is not None
 
     async def _roll(self) -> bool:
         """Makes partitions ahead and drops old ones; whether it could: who reads them for long, as a backup does, is waited for later.
@@ -100,26 +97,26 @@ class Relay:
         """
         try:
             async with self._platform.transaction() as tx:
-                await tx.execute(text(f"SELECT {self._service}.events_roll()"))
+                await tx.execute(f"SELECT {self._service}.events_roll()")
         except LockTimeout:
             log.warning("somebody reads the feed for so long that its partitions cannot be rolled now", service=self._service)
             return False
         return True
 
-    async def _epoch(self, tx: AsyncConnection) -> tuple[UUID, object]:
+    async def _epoch(self, tx: Transaction) -> tuple[UUID, object]:
         """Locks the head, opens an epoch where this is another life of the database; gives it, and the relay's clock."""
         lock = (
             f"SELECT h.epoch, h.position, clock_timestamp() AS clock, {self._service}.incarnation() AS incarnation,"
             f" (SELECT e.incarnation FROM {self._service}.epochs e WHERE e.epoch = h.epoch) AS present"
             f" FROM {self._service}.feed_head h FOR UPDATE"
         )
-        head = (await tx.execute(text(lock))).one()
+        head = (await tx.execute(lock)).one()
         epoch: UUID = head.epoch
         if head.present != head.incarnation:
             epoch = self._new_id()
             begin = f"INSERT INTO {self._service}.epochs (epoch, incarnation, first_position) VALUES (:epoch, :incarnation, :first)"
-            await tx.execute(text(begin), {"epoch": epoch, "incarnation": head.incarnation, "first": head.position + 1})
-            await tx.execute(text(f"UPDATE {self._service}.feed_head SET epoch = :epoch"), {"epoch": epoch})
+            await tx.execute(begin, {"epoch": epoch, "incarnation": head.incarnation, "first": head.position + 1})
+            await tx.execute(f"UPDATE {self._service}.feed_head SET epoch = :epoch", {"epoch": epoch})
         return epoch, head.clock
 
     def _move(self) -> str:

@@ -7,13 +7,12 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import Row, text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dbcommon import parked
 from dbcommon.attempts import Failure, Handler, attempt, failure_of
-from dbcommon.database import Database
+from dbcommon.database import Database, Transaction
 from dbcommon.parked import Lane
+from dbcommon.statements import Row
 
 POLL_SECONDS = 1.0
 LANES_MAX = 100
@@ -60,8 +59,7 @@ class Parked:
     async def step(self) -> None:
         """Tries what is due, once."""
         due = f"SELECT owner, type, entity_id FROM {self._service}.parked_events WHERE next_attempt_time <= now() ORDER BY next_attempt_time LIMIT {LANES_MAX}"
-        async with self._platform.transaction(read_only=True) as tx:
-            found = [parked.lane_of(row) for row in await tx.execute(text(due))]
+        found = [parked.lane_of(row) for row in await self._platform.look(due)]
         for lane in found:
             try:
                 await self._advance(lane, asked=False)
@@ -70,25 +68,23 @@ class Parked:
                     raise
                 log.warning("an event cannot be tried now", **_names(lane), why=repr(error))
 
-    async def heads(self) -> Sequence[Row[Any]]:
+    async def heads(self) -> Sequence[Row]:
         """What was tried and failed, in order, each with how many events of its entity are `waiting` behind it."""
         select = (
             f"SELECT h.*, {parked.STATE} AS state, (SELECT count(*) FROM {self._service}.parked_events w"
             "  WHERE (w.owner, w.type, w.entity_id) = (h.owner, h.type, h.entity_id) AND w.seq <> h.seq) AS waiting"
             f" FROM {self._service}.parked_events h WHERE next_attempt_time IS NOT NULL OR parked_time IS NOT NULL ORDER BY h.seq"
         )
-        async with self._platform.transaction(read_only=True) as tx:
-            return (await tx.execute(text(select))).all()
+        return await self._platform.look(select)
 
-    async def counts(self) -> Sequence[Row[Any]]:
+    async def counts(self) -> Sequence[Row]:
         """How many events lie aside by `owner`, `type` and `state`, and for how many `seconds` the oldest of them does."""
         select = (
             f"SELECT owner, type, {parked.STATE} AS state, count(*) AS events,"
             " extract(epoch FROM now() - min(aside_time))::float8 AS seconds"
             f" FROM {self._service}.parked_events GROUP BY 1, 2, 3"
         )
-        async with self._platform.transaction(read_only=True) as tx:
-            return (await tx.execute(text(select))).all()
+        return await self._platform.look(select)
 
     async def replay(self, event_id: UUID) -> Advanced | None:
         """Applies an event that lies aside with those of its entity, in order, until one fails; None where there is none."""
@@ -110,8 +106,7 @@ class Parked:
 
     async def _find(self, event_id: UUID) -> tuple[int, Lane] | None:
         select = f"SELECT seq, owner, type, entity_id FROM {self._service}.parked_events WHERE event_id = :id ORDER BY seq LIMIT 1"
-        async with self._platform.transaction(read_only=True) as tx:
-            row = (await tx.execute(text(select), {"id": event_id})).first()
+        row = (await self._platform.look(select, {"id": event_id})).first()
         return None if row is None else (row.seq, parked.lane_of(row))
 
     async def _advance(self, lane: Lane, *, asked: bool) -> Advanced:
@@ -129,11 +124,11 @@ class Parked:
                 _tell(lane, rows[done], failure, parks=parks)
                 return Advanced(applied=applied, event_id=rows[done].event_id, failure=failure)
 
-    async def _apply(self, tx: AsyncConnection, lane: Lane, rows: Sequence[Row[Any]]) -> tuple[int, Failure | None, bool]:
+    async def _apply(self, tx: Transaction, lane: Lane, rows: Sequence[Row]) -> tuple[int, Failure | None, bool]:
         """How many of the rows were applied, why the next one was not, and whether it is parked by that."""
         handler = self._handlers.get(lane.owner, {}).get(lane.type)
 
-        async def handle(tx: AsyncConnection, content: bytes) -> None:
+        async def handle(tx: Transaction, content: bytes) -> None:
             if handler is None:
                 raise NoHandler
             await handler(tx, self._decode(content))
@@ -146,7 +141,7 @@ class Parked:
         return len(rows), None, False
 
 
-def _tell(lane: Lane, row: Row[Any], failure: Failure, *, parks: bool) -> None:
+def _tell(lane: Lane, row: Row, failure: Failure, *, parks: bool) -> None:
     told = {
         **_names(lane),
         "event_id": str(row.event_id),

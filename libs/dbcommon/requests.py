@@ -15,17 +15,27 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from sqlalchemy import Boolean, Column, DateTime, LargeBinary, MetaData, SmallInteger, Table, Text, Uuid, func
-from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from callers import Caller
-from dbcommon.database import Database
+from dbcommon.database import Database, Transaction
 from dbcommon.schema import Access
-from faults import Code, DatabaseUnavailable, Fault, LockTimeout, Remembered, RequestIdReused, RequestInFlight
+from dbcommon.statements import inserting
+from faults import (
+    Code,
+    DatabaseUnavailable,
+    DeadlineExceeded,
+    Fault,
+    LockTimeout,
+    Overloaded,
+    Remembered,
+    RequestIdReused,
+    RequestInFlight,
+)
 
 LOCKS_SECONDS = 8
 """How long what follows may wait for any one lock."""
-LOCK_NOT_AVAILABLE = "55P03"
+OF_THIS_DATABASE = (DatabaseUnavailable, DeadlineExceeded, LockTimeout, Overloaded, RequestInFlight)
+"""It would say no more of what is stored in it."""
 ACCESS = Access(app=("SELECT", "INSERT"), platform=("SELECT", "INSERT", "DELETE"), tenant="station_id")
 
 Made = TypeVar("Made")
@@ -51,7 +61,7 @@ def table(metadata: MetaData) -> Table:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Request:
     """A request as it can be recognised again."""
 
@@ -60,6 +70,8 @@ class Request:
     method: str
     request_id: UUID
     fingerprint: bytes
+    begun: bool = False
+    """Whether this copy of it has come as far as `Requests.begin`, and was the first to."""
 
 
 def _key(request: Request) -> dict[str, object]:
@@ -82,6 +94,7 @@ class Requests:
         """`key` fingerprints contents: from a fingerprint nobody can guess what was asked."""
         self._database = database
         self._table = requests
+        self._inserting = inserting(requests, (*(column.name for column in requests.primary_key), "fingerprint", "made_id"))
         self._key = key
 
     def request(self, caller: Caller, method: str, *, tenant: UUID, request_id: UUID, content: Any) -> Request:
@@ -100,41 +113,39 @@ class Requests:
     ) -> Made:
         """What the request made, now or before; raises the refusal that it met, now or before.
 
-        `attempt` asks peers, then opens one transaction, and calls `begin` first in it. `again` reads what was made.
+        `attempt` asks peers, then opens one transaction, and calls `begin` first in it: that insert is the look-up. `again` reads what
+        was made. What was stored before wins over whatever the attempt meets now: peers that changed, or do not answer.
         """
-        if (made := await self._made(request)) is not None:
-            return await again(made)
         try:
             return await attempt()
         except _Begun:
             made = await self._made(request)
+        except OF_THIS_DATABASE:
+            raise
         except Fault as fault:
-            if not fault.definite:
+            if request.begun and not fault.definite:
                 raise
-            made = await self._refuse(request, fault)
+            made = await (self._refuse(request, fault) if fault.definite else self._made(request))
+            if made is None:
+                raise
         if made is None:  # the first copy rolled back after this one gave way to it
             raise RequestInFlight("the first call with this request_id did not finish; send it again")
         return await again(made)
 
-    async def begin(self, tx: AsyncConnection, request: Request, *, made: UUID) -> None:
+    async def begin(self, tx: Transaction, request: Request, *, made: UUID) -> None:
         """Takes the request for this transaction; waits at most `database.LOCK_SECONDS` for a copy that did so already.
 
         Raises RequestInFlight. Afterwards, waits for locks are bounded by LOCKS_SECONDS each.
         """
-        statement = (
-            insert(self._table)
-            .values(**_key(request), fingerprint=request.fingerprint, made_id=made)
-            .on_conflict_do_nothing()
-            .returning(func.set_config("lock_timeout", f"{LOCKS_SECONDS}s", True))  # after the insert, in the same round trip
-        )
+        # The setting after the insert, in the same round trip.
+        statement = f"{self._inserting} ON CONFLICT DO NOTHING RETURNING set_config('lock_timeout', '{LOCKS_SECONDS}s', true)"
         try:
-            taken = (await tx.execute(statement)).first()
-        except Exception as error:
-            if getattr(getattr(error, "orig", None), "sqlstate", None) == LOCK_NOT_AVAILABLE:
-                raise RequestInFlight("the first call with this request_id is still under way; send it again") from error
-            raise
+            taken = (await tx.execute(statement, {**_key(request), "fingerprint": request.fingerprint, "made_id": made})).first()
+        except LockTimeout as error:
+            raise RequestInFlight("the first call with this request_id is still under way; send it again") from error
         if taken is None:
             raise _Begun
+        request.begun = True
 
     async def _made(self, request: Request) -> UUID | None:
         """What the request made before, if it was here before; raises the refusal it met then."""
@@ -142,8 +153,7 @@ class Requests:
             f"SELECT r.* FROM {self._table.fullname} r WHERE r.station_id = s.tenant"
             " AND r.caller = $2 AND r.method = $3 AND r.request_id = $4 LIMIT 1"
         )
-        async with self._database.read(tenant=request.tenant) as read:
-            rows = await read.rows(body, request.caller, request.method, request.request_id)
+        rows = await self._database.read(body, request.caller, request.method, request.request_id, tenant=request.tenant)
         if not rows:
             return None
         row = rows[0]
@@ -166,10 +176,10 @@ class Requests:
             "refusal_code": fault.code.value, "refusal_reason": fault.reason, "refusal_common": fault.common,
             "refusal_message": fault.message, "refusal_metadata": json.dumps(fault.metadata),
         }  # fmt: skip
-        statement = insert(self._table).values(**_key(request), fingerprint=request.fingerprint, **refusal).on_conflict_do_nothing()
+        row = {**_key(request), "fingerprint": request.fingerprint, **refusal}
         try:
             async with self._database.transaction(tenant=request.tenant) as tx:
-                await tx.execute(statement)
+                await tx.execute(f"{inserting(self._table, row)} ON CONFLICT DO NOTHING", row)
         except (DatabaseUnavailable, LockTimeout) as error:
             raise error from fault
         return await self._made(request)

@@ -11,12 +11,10 @@ from typing import Any, Protocol
 from uuid import UUID
 
 import structlog
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dbcommon import left, parked
 from dbcommon.attempts import Handler, attempt, failure_of
-from dbcommon.database import Database
+from dbcommon.database import Database, Transaction
 from dbcommon.parked import Lane
 from dbcommon.references.known import KnownRows
 from faults import EpochLeft
@@ -27,7 +25,7 @@ TOLD_EACH = 10_000
 log = structlog.get_logger()
 
 
-Unsaid = Callable[[AsyncConnection, UUID], Awaitable[int]]
+Unsaid = Callable[[Transaction, UUID], Awaitable[int]]
 """Told of the epoch in the last transaction: what of earlier ones was not said again in it; how many things that are."""
 
 
@@ -111,23 +109,23 @@ class Resync:
             " resynchronisation = gen_random_uuid(), resynchronising_epoch = :epoch WHERE owner = :owner RETURNING resynchronisation"
         )
         async with self._platform.transaction() as tx:
-            present = (await tx.execute(text(select), {"owner": self._owner, "old": old, "epoch": epoch})).first()
+            present = (await tx.execute(select, {"owner": self._owner, "old": old, "epoch": epoch})).first()
             if present is None:
                 raise Superseded(f"the cursor of {self._owner}'s feed was moved elsewhere")
             if present.was_left:
                 raise EpochLeft(f"{self._owner} would have its state taken over in an epoch that was left", feed=self._owner)
             if present.epoch is not None and present.epoch != epoch:
                 await left.leave(tx, self._service, self._owner, present.epoch)
-            token: UUID = (await tx.execute(text(leave), {"owner": self._owner, "epoch": epoch})).scalar_one()
+            token: UUID = (await tx.execute(leave, {"owner": self._owner, "epoch": epoch})).value()
         return token
 
-    async def _hold(self, tx: AsyncConnection, token: UUID) -> None:
+    async def _hold(self, tx: Transaction, token: UUID) -> None:
         """Keeps everybody else out who applies what the owner says. Raises Superseded."""
         same = (
             f"SELECT 1 FROM {self._service}.feed_state WHERE owner = :owner AND cursor IS NULL AND resynchronisation = :token"
             " FOR NO KEY UPDATE"
         )
-        if (await tx.execute(text(same), {"owner": self._owner, "token": token})).first() is None:
+        if (await tx.execute(same, {"owner": self._owner, "token": token})).first() is None:
             raise Superseded(f"{self._owner}'s feed is followed or resynchronised with elsewhere")
 
     async def _replace(self, token: UUID, page: Page) -> int:
@@ -157,7 +155,7 @@ class Resync:
                     )  # fmt: skip
             return await known.count(tx, ids) if known else 0
 
-    async def _take(self, tx: AsyncConnection, type: str, events: Sequence[Any]) -> None:
+    async def _take(self, tx: Transaction, type: str, events: Sequence[Any]) -> None:
         if type in self._known:
             await self._known[type].replace(tx, events)
         else:
@@ -182,6 +180,6 @@ class Resync:
             unknown = {type: await known.count(tx) - seen.get(type, 0) for type, known in self._known.items()}
             unknown |= {type: await unsaid(tx, epoch) for type, unsaid in self._unsaid.items()}
             await tx.execute(
-                text(move), {"cursor": first.cursor, "epoch": epoch, "position": position, "owner": self._owner}
+                move, {"cursor": first.cursor, "epoch": epoch, "position": position, "owner": self._owner}
             )  # fmt: skip
         return unknown

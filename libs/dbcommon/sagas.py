@@ -5,11 +5,9 @@ A service names its kinds, each with the statement that finds them; nothing else
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-
-from sqlalchemy import Row, text
 
 from dbcommon.database import Database
+from dbcommon.statements import Row
 
 LISTED_MAX = 100
 """Of each kind, the oldest first."""
@@ -39,14 +37,14 @@ class Sagas:
         """Of all kinds."""
         return [kind.name for kind in self._kinds]
 
-    async def counts(self) -> Sequence[Row[Any]]:
+    async def counts(self) -> Sequence[Row]:
         """By `kind`, how many are `unfinished`, and for how many `seconds` the oldest of them has been: 0 where none is."""
         return await self._each(
             "SELECT '{name}' AS kind, count(*) AS unfinished,"
             " coalesce(extract(epoch FROM now() - min(since)), 0)::float8 AS seconds FROM ({unfinished}) u"
         )
 
-    async def oldest(self) -> Sequence[Row[Any]]:
+    async def oldest(self) -> Sequence[Row]:
         """Of each kind the oldest 100: `kind`, `entity_id`, `station_id`, `since`, `seconds`, and how many `unfinished` there are."""
         return await self._each(
             "(SELECT '{name}' AS kind, entity_id, station_id, since, extract(epoch FROM now() - since)::float8 AS seconds,"
@@ -57,9 +55,8 @@ class Sagas:
         """Whose turn it is in sagas of that kind."""
         return next(kind.waits_for for kind in self._kinds if kind.name == name)
 
-    async def _each(self, select: str) -> Sequence[Row[Any]]:
+    async def _each(self, select: str) -> Sequence[Row]:
         if not self._kinds:
             return []
         statement = " UNION ALL ".join(select.format(name=kind.name, unfinished=kind.unfinished) for kind in self._kinds)
-        async with self._platform.transaction(read_only=True) as tx:
-            return (await tx.execute(text(statement))).all()
+        return await self._platform.look(statement)

@@ -4,25 +4,18 @@ Policies as they were measured: the sub-SELECT keeps the planner from reading th
 cached), the NULLIF is for connections on which an earlier transaction left the setting empty. Unset means no rows.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING
 from uuid import UUID
 
-import asyncpg
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
+if TYPE_CHECKING:  # the database asks this module how to read for one tenant
+    from dbcommon.database import Transaction
 
-CLOSE_SECONDS = 0.25
 SETTING = "teppan.station_id"
 TENANT = f"(SELECT NULLIF(current_setting('{SETTING}', true), '')::uuid)"
 NO_TENANT = UUID(int=0)
 """Stands for the tenant in rows that belong to none: users, their events, requests of the platform."""
-
-
-_settings: ContextVar[str] = ContextVar("settings", default="")
 
 
 class Unsafe(Exception):
@@ -59,47 +52,15 @@ def one_statement(body: str) -> str:
     return f"SELECT b.* FROM (SELECT set_config('{SETTING}', $1::uuid::text, true)::uuid AS tenant OFFSET 0) s, LATERAL ({body}) b"
 
 
-@contextmanager
-def beginning_with(settings: str) -> Iterator[None]:
-    """Makes the transactions that begin meanwhile in this task begin with these settings (SET LOCAL statements)."""
-    token = _settings.set(settings)
-    try:
-        yield
-    finally:
-        _settings.reset(token)
-
-
-class TenantConnection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg's generic parameter is of its stubs only
-    """A connection that sets the tenant in the message that begins a transaction: no round trip of its own."""
-
-    __slots__ = ()
-
-    async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:
-        """Appends the settings of the present transaction to its BEGIN."""
-        if query.startswith("BEGIN") and (settings := _settings.get()):
-            query = f"{query.rstrip(';')};{settings}"
-        return str(await super().execute(query, *args, timeout=timeout))
-
-    async def close(self, *, timeout: float | None = None) -> None:
-        """Closes, and does not wait for long for a server that froze.
-
-        Whoever is cancelled in a statement waits for this (SQLAlchemy would give it 2 s). It is time enough to have the server
-        cancel the statement; where it is not, `statement_timeout` ends it.
-        """
-        await super().close(timeout=CLOSE_SECONDS)
-
-
-async def refuse_unsafe(connection: AsyncConnection, service: str, tenant_tables: Sequence[str]) -> None:
+async def refuse_unsafe(tx: "Transaction", service: str, tenant_tables: Sequence[str]) -> None:
     """Raises Unsafe where isolation would not hold for the role of this connection."""
-    role = (
-        await connection.execute(text("SELECT rolname, rolsuper, rolbypassrls FROM pg_roles WHERE rolname = current_user"))
-    ).one()
+    role = (await tx.execute("SELECT rolname, rolsuper, rolbypassrls FROM pg_roles WHERE rolname = current_user")).one()
     use = f"Use the role {service}_app (or {service}_platform), as deploy/postgres/roles.sql makes it."
     if role.rolsuper or role.rolbypassrls:
         what = "a superuser" if role.rolsuper else "exempt from row-level security (BYPASSRLS)"
         raise Unsafe(f"The role {role.rolname!r} is {what}: the database would isolate nothing. {use}")
-    rows = await connection.execute(
-        text(
+    rows = await tx.execute(
+        (
             "SELECT c.relname, c.relrowsecurity AND c.relforcerowsecurity AS forced,"
             " pg_get_userbyid(c.relowner) = current_user AS owned,"
             " EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = c.oid AND p.polname = 'tenant') AS policed"
@@ -118,5 +79,5 @@ async def refuse_unsafe(connection: AsyncConnection, service: str, tenant_tables
             raise Unsafe(
                 f"The table {service}.{name} has no forced row-level security: run `python -m {service} migrate`, and find who switched it off."
             )
-    if (await connection.execute(text("SELECT current_setting('max_prepared_transactions')"))).scalar_one() != "0":
+    if (await tx.execute("SELECT current_setting('max_prepared_transactions')")).value() != "0":
         raise Unsafe("max_prepared_transactions is not 0: a forgotten prepared transaction would hold locks for ever. Set it to 0.")

@@ -5,15 +5,14 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import insert, select, update
-
 from dbcommon import feed, references
 from dbcommon.constraints import refusing
-from dbcommon.database import Transaction
+from dbcommon.database import Database, Transaction
 from dbcommon.feed import Event
 from dbcommon.keyset import Key, Keyset
 from dbcommon.references import Known
 from dbcommon.sagas import Kind as SagaKind
+from dbcommon.statements import inserting, updating
 from faults import FeedStale
 from payments.domain import Account, Kind, Method, Payment, PaymentNotFound, State, overpaid
 from payments.tables import booking_accounts, outbox, payments
@@ -21,9 +20,8 @@ from payments.tables import booking_accounts, outbox, payments
 
 async def lock_account(tx: Transaction, station_id: UUID, booking_id: UUID) -> Account:
     """The account, locked until the transaction ends. Raises FeedStale where its known row is not there (any more)."""
-    columns = booking_accounts.c
-    where = (columns.station_id == station_id, columns.booking_id == booking_id)
-    row = (await tx.execute(select(booking_accounts).where(*where).with_for_update(key_share=True))).mappings().first()
+    lock = f"SELECT {ACCOUNT} FROM payments.booking_accounts WHERE station_id = :station AND booking_id = :id FOR NO KEY UPDATE"
+    row = (await tx.execute(lock, {"station": station_id, "id": booking_id})).first()
     if row is None:
         raise FeedStale("the booking has to be checked again", feed="bookings")
     return _account(row)
@@ -31,26 +29,18 @@ async def lock_account(tx: Transaction, station_id: UUID, booking_id: UUID) -> A
 
 async def raise_versions(tx: Transaction, bookings: Sequence[UUID]) -> list[Account]:
     """Accounts of any station, for who has locked them, to be announced as they are."""
-    columns = booking_accounts.c
-    raised = update(booking_accounts).where(columns.booking_id.in_(bookings)).values(money_version=columns.money_version + 1)
-    return [_account(row) for row in (await tx.execute(raised.returning(booking_accounts))).mappings()]
+    statement = (
+        "UPDATE payments.booking_accounts SET money_version = money_version + 1 WHERE booking_id = ANY(:ids)"
+        f" RETURNING {ACCOUNT}"
+    )  # fmt: skip
+    return [_account(row) for row in await tx.execute(statement, {"ids": list(bookings)})]
 
 
-async def save_account(tx: Transaction, before: Account, after: Account) -> None:
-    """Writes the money of a locked account. Raises Overpaid: the database decides."""
-    columns = booking_accounts.c
-    where = (columns.station_id == after.station_id, columns.booking_id == after.booking_id)
-    money = {"captured_minor": after.captured_minor, "gratuity_minor": after.gratuity_minor, "money_version": after.version}
-    with refusing({"accounts_not_overpaid": overpaid(before)}):
-        await tx.execute(update(booking_accounts).where(*where).values(money))
+async def record(tx: Transaction, payment: Payment, before: Account, after: Account, *events: Event) -> None:
+    """Writes a payment, the money of its locked account, and what others are told, in one statement.
 
-
-async def insert_payment(tx: Transaction, payment: Payment) -> None:
-    """Raises ReferenceClosed, FeedStale: the database decides."""
-    faults = {
-        **references.refusals("payments", "station_id", type="identity.Station", owner="identity"),
-        **references.refusals("payments", "booking_id", type="bookings.Booking", owner="bookings"),
-    }
+    Raises Overpaid, ReferenceClosed, FeedStale: the database decides.
+    """
     row = {
         **{name: getattr(payment, name) for name in _SAME},
         "id": payment.payment_id,
@@ -58,27 +48,37 @@ async def insert_payment(tx: Transaction, payment: Payment) -> None:
         "method": payment.method.value,
         "state": payment.state.value,
     }
+    money = {"captured_minor": after.captured_minor, "gratuity_minor": after.gratuity_minor, "money_version": after.version}
+    faults = {
+        "accounts_not_overpaid": overpaid(before),
+        **references.refusals("payments", "station_id", type="identity.Station", owner="identity"),
+        **references.refusals("payments", "booking_id", type="bookings.Booking", owner="bookings"),
+    }
+    announcing, told = feed.appending(outbox, *events)
+    statement = (
+        f"WITH payment AS ({inserting(payments, row)}), account AS ({updating(booking_accounts, money)}"
+        f" WHERE station_id = :station_id AND booking_id = :booking_id) {announcing}"
+    )
     with refusing(faults):
-        await tx.execute(insert(payments).values(row))
+        await tx.execute(statement, {**row, **money, **told})
 
 
-async def get(tx: Transaction, station_id: UUID, payment_id: UUID) -> Payment:
+async def get(app: Database, station_id: UUID, payment_id: UUID) -> Payment:
     """Raises PaymentNotFound."""
-    where = (payments.c.station_id == station_id, payments.c.id == payment_id)
-    row = (await tx.execute(select(payments).where(*where))).mappings().first()
-    if row is None:
+    body = f"SELECT {PAYMENT} FROM payments.payments b WHERE b.station_id = s.tenant AND b.id = $2 LIMIT 1"
+    rows = await app.read(body, payment_id, tenant=station_id)
+    if not rows:
         raise PaymentNotFound("there is no such payment in this station", payment_id=payment_id)
-    return _payment(row)
+    return _payment(rows[0])
 
 
 async def accounts_after(tx: Transaction, booking_id: UUID | None, limit: int) -> list[Account]:
     """Accounts of which something was ever announced, by booking, after one; of any station."""
-    columns = booking_accounts.c
-    statement = select(booking_accounts).where(columns.money_version > 0)
-    if booking_id is not None:
-        statement = statement.where(columns.booking_id > booking_id)
-    rows = (await tx.execute(statement.order_by(columns.booking_id).limit(limit))).mappings()
-    return [_account(row) for row in rows]
+    statement = (
+        f"SELECT {ACCOUNT} FROM payments.booking_accounts WHERE money_version > 0 AND booking_id > :after"
+        " ORDER BY booking_id LIMIT :limit"
+    )
+    return [_account(row) for row in await tx.execute(statement, {"after": booking_id or UUID(int=0), "limit": limit})]
 
 
 async def announce(tx: Transaction, *events: Event) -> None:
@@ -101,7 +101,7 @@ def keyset(query: ListQuery) -> Keyset:
     return Keyset(
         tenant=query.station_id,
         table="payments.payments",
-        columns=", ".join(("id", "kind", "method", "state", *_SAME)),
+        columns=PAYMENT,
         order="create_time",
         descending=True,
         where=[("b.booking_id =", query.booking_id)] if query.booking_id else [],
@@ -128,6 +128,8 @@ _SAME = (
     "create_time", "update_time",
 )  # fmt: skip
 """Columns and fields of one name and one type."""
+PAYMENT = ", ".join(("id", "kind", "method", "state", *_SAME))
+ACCOUNT = ", ".join((*_FACTS, "money_version", "state", "epoch", "version"))
 
 
 def _account(row: Any) -> Account:

@@ -61,19 +61,16 @@ class Payments:
         payment = record(
             wanted, before, payment_id=payment_id, created_by=caller.user_id, created_by_name=caller.name, now=self.now()
         )  # fmt: skip
-        await store.insert_payment(tx, payment)
-        await store.save_account(tx, before, after)
-        await store.announce(
-            tx,
+        await store.record(
+            tx, payment, before, after,
             _event(self.new_id(), "payments.Payment", payment_id, payment, self.encode_payment(payment)),
             _event(self.new_id(), ACCOUNT_TYPE, wanted.booking_id, after, self.encode_account(after)),
-        )
+        )  # fmt: skip
         return payment
 
     async def get(self, station_id: UUID, payment_id: UUID) -> Payment:
         """Raises PaymentNotFound."""
-        async with self.app.transaction(tenant=station_id, read_only=True) as tx:
-            return await store.get(tx, station_id, payment_id)
+        return await store.get(self.app, station_id, payment_id)
 
     def pages(self, query: ListQuery) -> AsyncIterator[Page[Row]]:
         """The pages of a list; no connection is held while one is being sent."""

@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Any, cast
 from uuid import uuid4
 
-from sqlalchemy import Executable
-from sqlalchemy.dialects import postgresql
-
 from bookings.domain.bookings import Booking, State
 from bookings.domain.price import Guests, Line
 from bookings.domain.slots import Slot, SlotKey
 from bookings.store.bookings import insert_booking
 from dbcommon.database import Transaction
+from dbcommon.feed import Event
+from dbcommon.statements import arguments, compiled
 
 DAY = date(2030, 1, 1)
 START = datetime(2030, 1, 1, 12, tzinfo=UTC)
@@ -59,16 +58,29 @@ class _Recorder:
     def __init__(self) -> None:
         self.statements: list[str] = []
 
-    async def execute(self, statement: Executable) -> None:
-        dialect: Any = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves its dialects' constructors untyped
-        compiled = cast("Any", statement).compile(dialect=dialect, compile_kwargs={"literal_binds": True})
-        self.statements.append(" ".join(str(compiled).split()))
+    async def execute(self, sql: str, parameters: Mapping[str, Any]) -> None:
+        statement, names = compiled(sql)
+        for number, value in reversed(list(enumerate(arguments(names, parameters), 1))):
+            statement = statement.replace(f"${number}", literal(value))
+        self.statements.append(" ".join(statement.split()))
+
+
+def literal(value: Any) -> str:
+    """A parameter as it stands in SQL."""
+    if value is None:
+        return "NULL"
+    if isinstance(value, list):
+        return f"ARRAY[{', '.join(map(literal, value))}]"
+    if isinstance(value, bytes):
+        return f"'\\x{value.hex()}'"
+    return str(value) if isinstance(value, int) else f"'{value}'"
 
 
 async def script(stations: int) -> str:
     """A transaction that makes a booking in one of so many stations, numbered from 1 on."""
     recorder = _Recorder()
-    await insert_booking(cast("Transaction", recorder), _booking(), _slot())
+    event = Event(event_id=BOOKING, type="bookings.Booking", entity_id=BOOKING, tenant=STATION, version=1, payload=b"")
+    await insert_booking(cast("Transaction", recorder), _booking(), _slot(), event)
     inserts = [_made_anew(statement) for statement in recorder.statements]
     tenant = f"SELECT set_config('teppan.station_id', ({ID_OF.format(':station')})::text, true)"
     numbers = [

@@ -10,7 +10,6 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
-from sqlalchemy import text
 from teppan.common.v1.events_pb2 import Event
 
 from dbcommon.database import Database, Transaction
@@ -92,7 +91,7 @@ class Follower:
         """Records the event, or fails."""
         entity = UUID(event.entity_id)
         self.tried.append((entity, event.version))
-        insert = text("INSERT INTO bookings.effects (entity_id, version) VALUES (:entity, :version)")
+        insert = "INSERT INTO bookings.effects (entity_id, version) VALUES (:entity, :version)"
         await tx.execute(insert, {"entity": entity, "version": event.version})
         if entity in self.broken:
             error = self.broken[entity]()
@@ -115,19 +114,19 @@ class Follower:
     async def now(self) -> None:
         """Makes due what would be tried again later."""
         async with self.platform.transaction() as tx:
-            await tx.execute(text("UPDATE bookings.parked_events SET next_attempt_time = now() WHERE next_attempt_time > now()"))
+            await tx.execute("UPDATE bookings.parked_events SET next_attempt_time = now() WHERE next_attempt_time > now()")
 
     async def lying(self) -> list[tuple[UUID, int, int, str]]:
         """What lies aside, in order: entity, version, attempts, state."""
         select = """SELECT entity_id, version, attempts, CASE WHEN parked_time IS NOT NULL THEN 'parked'
             WHEN next_attempt_time IS NOT NULL THEN 'retried' ELSE 'waiting' END FROM bookings.parked_events ORDER BY seq"""
         async with self.platform.transaction(read_only=True) as tx:
-            return [(row[0], row[1], row[2], row[3]) for row in await tx.execute(text(select))]
+            return [(row[0], row[1], row[2], row[3]) for row in await tx.execute(select)]
 
     async def applied(self) -> list[tuple[UUID, int]]:
         """What had its effect, in order."""
         async with self.platform.transaction(read_only=True) as tx:
-            rows = await tx.execute(text("SELECT entity_id, version FROM bookings.effects ORDER BY seq"))
+            rows = await tx.execute("SELECT entity_id, version FROM bookings.effects ORDER BY seq")
             return [(row.entity_id, row.version) for row in rows]
 
 

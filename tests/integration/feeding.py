@@ -9,7 +9,6 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
-from sqlalchemy import text
 
 from bookings.tables import outbox
 from dbcommon import feed
@@ -50,7 +49,7 @@ class Owner:
 
     async def append(self, tx: Transaction, entity: UUID) -> None:
         """A change of an entity: its lock first, then its next version. Whoever fails afterwards leaves a gap, and no disorder."""
-        await tx.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:e, 0))"), {"e": str(entity)})
+        await tx.execute("SELECT pg_advisory_xact_lock(hashtextextended(:e, 0))", {"e": str(entity)})
         self.versions[entity] += 1
         event = Event(event_id=new_id(), type=TYPE, entity_id=entity, version=self.versions[entity], payload=b"")
         await feed.append(tx, outbox, event)
@@ -87,7 +86,7 @@ class Owner:
     async def everything(self) -> Sequence[Any]:
         """What was published."""
         async with self.platform.transaction(read_only=True) as tx:
-            return (await tx.execute(text("SELECT position, entity_id, version FROM bookings.events ORDER BY position"))).all()
+            return await tx.execute("SELECT position, entity_id, version FROM bookings.events ORDER BY position")
 
     async def partition(self, days: int) -> None:
         """A partition for the day that was so many days ago."""
@@ -106,7 +105,7 @@ class Owner:
     async def roll(self) -> None:
         """What the relay does every hour."""
         async with self.platform.transaction() as tx:
-            await tx.execute(text("SELECT bookings.events_roll()"))
+            await tx.execute("SELECT bookings.events_roll()")
 
     async def reborn(self) -> None:
         """The present epoch is as if of another life of the database: the next step of the relay opens a new one."""

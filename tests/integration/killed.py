@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 import asyncpg
-from sqlalchemy import event
 
 from dbcommon.database import Database
 from tests.integration.aside import Killed
+from tests.integration.watched import connections_of
 
 AWAITS_MAX = 1_000
 
@@ -20,16 +20,12 @@ async def killed_everywhere(
 
     `platform` is the database that the work uses, as the role `bookings_platform`.
     """
-    connections: list[asyncpg.Connection] = []
-
-    def note(dbapi: Any, _: object) -> None:
-        connections.append(dbapi.driver_connection)
+    connections = connections_of(platform)
 
     def kill() -> None:
         for connection in connections:
             connection.terminate()
 
-    event.listen(platform._engine.sync_engine, "connect", note)
     await platform.close()  # those that nobody noted
     for at in range(1, AWAITS_MAX):
         killed = await Killed(work(), at, kill)

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 import asyncpg
-from sqlalchemy import event
 
 from dbcommon.database import Database
 from dbcommon.feed import Feed
@@ -27,6 +26,7 @@ from local.database import Server
 from referring import Rule
 from rpccommon.registry import registry as contract
 from service import now
+from tests.integration.watched import connections_of
 
 LAST = "SELECT epoch, version, referent_state FROM identity.events WHERE entity_id = $1 ORDER BY position DESC LIMIT 1"
 
@@ -153,9 +153,7 @@ async def owner_on(server: Server, database: str, *, relayed: bool = True) -> As
     """An owner, its relay running unless it is stepped by hand."""
     connections = [await asyncpg.connect(server.url(database)) for _ in range(3)]
     platform = Database(server.url(database, "identity_platform"), pool_size=8)
-    event.listen(
-        platform._engine.sync_engine, "connect", lambda dbapi, _: connections.append(dbapi.driver_connection)
-    )  # to cut them
+    connections_of(platform, connections)  # to cut them
     stations = Stations(
         app=platform,
         platform=platform,

@@ -8,7 +8,6 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from google.protobuf.any_pb2 import Any as AnyMessage
-from sqlalchemy import text
 from teppan.common.v1.events_pb2 import Event
 from teppan.identity.v1.stations_pb2 import Station
 from teppan.identity.v1.users_pb2 import User
@@ -17,6 +16,7 @@ from bookings.tables import customers, known_stations, known_users, schedule_slo
 from bookings.wire import heard
 from dbcommon.database import Database, Transaction
 from dbcommon.references import Consequences, Known, KnownRows, Referent
+from dbcommon.statements import inserting, inserting_all, lists
 from local.database import Server
 from referring import Column
 from rpccommon.registry import registry
@@ -82,13 +82,13 @@ class Referrer:
     async def rows(self, query: str, **values: Any) -> Sequence[Any]:
         """What the platform's role sees."""
         async with self.platform.transaction(read_only=True) as tx:
-            return (await tx.execute(text(query), values)).all()
+            return await tx.execute(query, values)
 
     async def left(self, station: UUID) -> dict[str, int]:
         """How many rows refer to a station."""
         async with self.app.transaction(tenant=station, read_only=True) as tx:
             return {
-                table: (await tx.execute(text(f"SELECT count(*) FROM bookings.{table}"))).scalar_one()
+                table: (await tx.execute(f"SELECT count(*) FROM bookings.{table}")).value()
                 for table in ("schedules", "schedule_slots", "slots", "customers")
             }
 
@@ -109,15 +109,16 @@ class Referrer:
             "version": 7, "create_time": NOW, "update_time": NOW,
         }  # fmt: skip
         async with self.app.transaction(tenant=station) as tx:
-            await tx.execute(customers.insert().values(row))
+            await tx.execute(inserting(customers, row), row)
         return customer
 
 
 async def refers(tx: Transaction, station: UUID, count: int) -> None:
     """Writes a schedule, and so many slots from the first day on."""
-    await tx.execute(schedules.insert().values(station_id=station, version=1, update_time=NOW))
+    head = {"station_id": station, "version": 1, "update_time": NOW}
+    await tx.execute(inserting(schedules, head), head)
     weekly = {"station_id": station, "weekday": 1, "local_start": time(12), "length_minutes": 60, "capacity": 2}
-    await tx.execute(schedule_slots.insert().values(weekly))
+    await tx.execute(inserting(schedule_slots, weekly), weekly)
     dated = [
         {
             "station_id": station, "local_date": (NOW + timedelta(days=n)).date(), "local_start": time(12),
@@ -125,7 +126,7 @@ async def refers(tx: Transaction, station: UUID, count: int) -> None:
         }
         for n in range(count)
     ]  # fmt: skip
-    await tx.execute(slots.insert(), dated)
+    await tx.execute(inserting_all(slots, dated[0]), lists(dated))
 
 
 def payload(type: str) -> AnyMessage:
@@ -150,7 +151,7 @@ async def referrer_on(server: Server, database: str) -> AsyncIterator[Referrer]:
     urls = server.roles("bookings", database)
     app, platform = Database(urls["app"], pool_size=4), Database(urls["platform"], pool_size=4)
     async with platform.transaction() as tx:
-        await tx.execute(text(caught_up("bookings", "identity", EPOCH, cursor="at")))
+        await tx.execute(caught_up("bookings", "identity", EPOCH, cursor="at"))
     yield Referrer(app, platform)
     await app.close()
     await platform.close()

@@ -11,7 +11,6 @@ from uuid import UUID, uuid4
 
 import asyncpg
 from google.protobuf import any_pb2
-from sqlalchemy import event
 from teppan.common.v1.events_pb2 import Event
 
 from bookings import tables as bookings_tables
@@ -41,6 +40,7 @@ from payments.wire import heard as payments_heard
 from payments.wire.payments import account_event_to_pb, payment_event_to_pb
 from rpccommon.feed import Batch, stored_to_pb
 from rpccommon.registry import registry
+from tests.integration.watched import connections_of
 from tests.readiness import caught_up, columns
 
 ANN = Caller(kind=Kind.USER, subject=str(UUID(int=1)), name="Ann")
@@ -78,9 +78,7 @@ class Process:
         urls = server.roles(service, database)
         self.app, self.platform = (Database(urls[kind], pool_size=2) for kind in ("app", "platform"))
         self.service, self.clock = service, clock
-        self._connections: list[asyncpg.Connection] = []
-        for each in (self.app, self.platform):
-            event.listen(each._engine.sync_engine, "connect", lambda dbapi, _: self._connections.append(dbapi.driver_connection))
+        self._connections = [connections_of(each) for each in (self.app, self.platform)]
 
     async def warm(self) -> None:
         """Connects: a process that is killed meanwhile has done nothing yet."""
@@ -88,8 +86,9 @@ class Process:
 
     def kill(self) -> None:
         """Cuts all connections: nothing that was not committed can be any more."""
-        for connection in self._connections:
-            connection.terminate()
+        for connections in self._connections:
+            for connection in connections:
+                connection.terminate()
 
     async def end(self) -> None:
         await self.app.close()

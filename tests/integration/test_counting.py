@@ -7,7 +7,6 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
-from sqlalchemy import text
 
 from dbcommon.database import Database
 from dbcommon.references import CannotCount, Counting, KnownRows, Referent
@@ -93,7 +92,7 @@ async def test_open_closing_and_unknown_are_not_closed_yet(referrer: Referrer) -
 async def test_what_was_closed_in_an_epoch_that_the_feed_is_not_in_is_not_acknowledged(referrer: Referrer) -> None:
     station = await closed(referrer)
     async with referrer.platform.transaction() as tx:
-        await tx.execute(text("UPDATE bookings.feed_state SET epoch = NULL, cursor = NULL"))  # a resynchronisation is under way
+        await tx.execute("UPDATE bookings.feed_state SET epoch = NULL, cursor = NULL")  # a resynchronisation is under way
     with pytest.raises(NotClosedYet):
         await count(referrer, STATION, station, 2)
 
@@ -101,7 +100,7 @@ async def test_what_was_closed_in_an_epoch_that_the_feed_is_not_in_is_not_acknow
 async def test_what_was_closed_at_the_same_version_of_an_earlier_epoch_is_not_acknowledged(referrer: Referrer) -> None:
     station = await closed(referrer)
     async with referrer.platform.transaction() as tx:
-        await tx.execute(text("UPDATE bookings.feed_state SET epoch = :epoch"), {"epoch": NEXT})
+        await tx.execute("UPDATE bookings.feed_state SET epoch = :epoch", {"epoch": NEXT})
     for epoch in (EPOCH, NEXT):
         with pytest.raises(NotClosedYet):
             await count(referrer, STATION, station, 2, epoch=epoch)

@@ -10,12 +10,12 @@ from uuid import UUID
 
 import asyncpg
 import pytest
-from sqlalchemy import text
 
 from bookings.tables import known_stations
 from dbcommon.database import Database
 from dbcommon.election import lead
 from dbcommon.references import Known, KnownRows, Referent
+from dbcommon.statements import inserting
 from faults import DatabaseUnavailable, LockTimeout, Overloaded
 from ids import new_id
 from local.database import Server
@@ -38,32 +38,29 @@ def stations(platform: Database) -> KnownRows:
     return KnownRows(platform, known_stations, owner="identity", type="identity.Station", facts=lambda _: FACTS)
 
 
-async def test_a_read_on_a_connection_that_died_fails_once(server: Server, database: str, outside: asyncpg.Connection) -> None:
+async def test_a_connection_that_died_is_one_typed_failure_at_most(
+    server: Server, database: str, outside: asyncpg.Connection
+) -> None:
+    """As a rule none: that it is closed is noticed before it is used."""
     app = Database(server.url(database, "bookings_app"), pool_size=1)
-    async with app.read(tenant=new_id()) as read:
-        await read.rows(BODY)
-    await outside.execute(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'bookings_app' AND datname = $1", database
-    )
-    with pytest.raises(DatabaseUnavailable):
-        async with app.read(tenant=new_id()) as read:
-            await read.rows(BODY)
-    async with app.read(tenant=new_id()) as read:
-        assert await read.rows(BODY) == []
+    pid = "SELECT pg_backend_pid() AS pid, s.tenant LIMIT 1"
+    [first] = await app.read(pid, tenant=new_id())
+    assert await outside.fetchval("SELECT pg_terminate_backend($1, 5000)", first["pid"])
+    with contextlib.suppress(DatabaseUnavailable):
+        await app.read(pid, tenant=new_id())
+    [second] = await app.read(pid, tenant=new_id())
+    assert second["pid"] != first["pid"]
     await app.close()
 
 
 async def test_a_connection_that_a_read_failed_on_is_not_used_again(server: Server, database: str) -> None:
     """It may be dying: the server has said so, and the socket is still open."""
     app = Database(server.url(database, "bookings_app"), pool_size=1)
-    body, pids = "SELECT pg_backend_pid() AS pid, s.tenant LIMIT 1", []
-    for fault in (None, None, RuntimeError("it failed"), None):
-        with contextlib.suppress(RuntimeError):
-            async with app.read(tenant=new_id()) as read:
-                pids.append((await read.rows(body))[0]["pid"])
-                if fault:
-                    raise fault
-    assert pids[0] == pids[1] == pids[2] != pids[3]
+    body, pids = "SELECT pg_backend_pid() AS pid, s.tenant, 1 / $2::int AS one LIMIT 1", []
+    for divisor in (1, 1, 0, 1):
+        with contextlib.suppress(asyncpg.DivisionByZeroError):
+            pids.append((await app.read(body, divisor, tenant=new_id()))[0]["pid"])
+    assert pids[0] == pids[1] != pids[2]
     await app.close()
 
 
@@ -139,7 +136,7 @@ async def test_who_stores_an_answer_queues_for_the_cursors_row_and_does_not_shar
 ) -> None:
     """Sharers that overlap would pass by the consumer that waits to move the cursor, for ever."""
     async with platform.transaction() as tx:
-        await tx.execute(text("INSERT INTO bookings.feed_state (owner, epoch) VALUES ('identity', :e)"), {"e": UUID(int=1)})
+        await tx.execute("INSERT INTO bookings.feed_state (owner, epoch) VALUES ('identity', :e)", {"e": UUID(int=1)})
     id = new_id()
     async with outside.transaction():
         await outside.execute("SELECT FROM bookings.feed_state WHERE owner = 'identity' FOR SHARE")
@@ -153,7 +150,7 @@ async def test_a_known_row_that_a_restore_lost_is_looked_up_again(
     platform: Database, stations: KnownRows, outside: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with platform.transaction() as tx:
-        await tx.execute(text("INSERT INTO bookings.feed_state (owner, epoch) VALUES ('identity', :e)"), {"e": UUID(int=1)})
+        await tx.execute("INSERT INTO bookings.feed_state (owner, epoch) VALUES ('identity', :e)", {"e": UUID(int=1)})
     id = new_id()
     await stations.store({id: Said(id, Referent.OPEN)})
     await outside.execute("DELETE FROM bookings.known_stations")
@@ -231,12 +228,13 @@ async def test_a_leader_that_freezes_is_replaced_and_stops_when_it_goes_on(serve
 async def close_soon(platform: Database, *stations: UUID) -> None:
     row = {"epoch": UUID(int=1), "version": 1, "state": Known.CLOSING.value, **FACTS}
     async with platform.transaction() as tx:
-        await tx.execute(known_stations.insert(), [{"id": id, **row} for id in stations])
+        for id in stations:
+            await tx.execute(inserting(known_stations, ("id", *row)), {"id": id, **row})
 
 
 async def states(platform: Database) -> dict[UUID, Known]:
     async with platform.transaction(read_only=True) as tx:
-        rows = await tx.execute(text("SELECT id, state FROM bookings.known_stations"))
+        rows = await tx.execute("SELECT id, state FROM bookings.known_stations")
         return {row.id: Known(row.state) for row in rows}
 
 
@@ -246,15 +244,14 @@ async def test_who_is_cancelled_does_not_wait_for_a_backend_that_froze(server: S
         pytest.skip("the server's processes are not ours to stop")
     app = Database(server.url(database, "bookings_app"), pool_size=1)
     async with app.transaction() as tx:
-        pid = int((await tx.execute(text("SELECT pg_backend_pid()"))).scalar_one())
+        pid = int((await tx.execute("SELECT pg_backend_pid()")).value())
 
     async def ask() -> None:
         if kind == "transaction":
             async with app.transaction() as tx:
-                await tx.execute(text("SELECT 1"))
+                await tx.execute("SELECT 1")
         else:
-            async with app.read(tenant=new_id()) as read:
-                await read.rows(BODY)
+            await app.read(BODY, tenant=new_id())
 
     os.kill(pid, signal.SIGSTOP)
     try:

@@ -2,14 +2,13 @@
 
 import json
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import event
 
 from local.database import Server
 from tests.integration.feeding import EVENT, FILLED, Owner, owner_on
+from tests.integration.watched import statements
 
 FEW, BATCH, DAYS = 1_000, 500, 30
 
@@ -35,16 +34,9 @@ async def fill(own: Owner, first: int, last: int) -> None:
 
 async def pages(own: Owner, position: int) -> int:
     """Pages that the statement of a batch reads, which is caught on its way, with either kind of plan; the dearer one."""
-    said: list[tuple[str, Any]] = []
-
-    def note(_c: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
-        said.append((statement, parameters))
-
     epoch: UUID = (await own.feed.head()).epoch
-    engine = own.platform._engine.sync_engine
-    event.listen(engine, "before_cursor_execute", note)
-    events, reached = await own.feed.after((epoch, position), types=[], tenants=[], limit=BATCH)
-    event.remove(engine, "before_cursor_execute", note)
+    with statements() as said:
+        events, reached = await own.feed.after((epoch, position), types=[], tenants=[], limit=BATCH)
     assert (len(events), reached) == (BATCH, (epoch, position + BATCH))
     [(statement, parameters)] = [each for each in said if "bookings.events" in each[0]]
     await own.admin.execute(f"PREPARE batch AS {statement}")

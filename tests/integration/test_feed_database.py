@@ -8,7 +8,6 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import text
 
 from bookings.tables import outbox
 from dbcommon import feed
@@ -43,11 +42,11 @@ def relay(platform: Database) -> Relay:
 async def put(platform: Database, entity: UUID) -> None:
     """A change of an entity: its lock first, then its next version; other work before and between, as in real transactions."""
     async with platform.transaction() as tx:
-        await tx.execute(text("SELECT pg_current_xact_id()"))
-        await tx.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:e, 0))"), {"e": str(entity)})
+        await tx.execute("SELECT pg_current_xact_id()")
+        await tx.execute("SELECT pg_advisory_xact_lock(hashtextextended(:e, 0))", {"e": str(entity)})
         await asyncio.sleep(0)
         last = "SELECT coalesce(max(version), 0) FROM (SELECT version FROM bookings.outbox WHERE entity_id = :e UNION ALL SELECT version FROM bookings.events WHERE entity_id = :e) v"
-        version = (await tx.execute(text(last), {"e": entity})).scalar_one() + 1
+        version = (await tx.execute(last, {"e": entity})).value() + 1
         await feed.append(
             tx, outbox, Event(event_id=new_id(), type="bookings.Booking", entity_id=entity, version=version, payload=b"")
         )  # fmt: skip
@@ -55,7 +54,7 @@ async def put(platform: Database, entity: UUID) -> None:
 
 async def everything(platform: Database) -> Sequence[Any]:
     async with platform.transaction(read_only=True) as tx:
-        return (await tx.execute(text("SELECT position, entity_id, version FROM bookings.events ORDER BY position"))).all()
+        return await tx.execute("SELECT position, entity_id, version FROM bookings.events ORDER BY position")
 
 
 async def test_many_writers_at_once_get_dense_positions_and_each_entity_its_order(platform: Database, relay: Relay) -> None:
@@ -100,8 +99,8 @@ async def test_another_life_of_the_database_is_another_epoch_and_positions_go_on
     source = Feed(platform, "bookings")
     before = await source.head()
     async with platform.transaction() as tx:  # as if the server had been started anew
-        await tx.execute(text("INSERT INTO bookings.epochs VALUES (:e, 'another life', 2)"), {"e": (other := new_id())})
-        await tx.execute(text("UPDATE bookings.feed_head SET epoch = :e"), {"e": other})
+        await tx.execute("INSERT INTO bookings.epochs VALUES (:e, 'another life', 2)", {"e": (other := new_id())})
+        await tx.execute("UPDATE bookings.feed_head SET epoch = :e", {"e": other})
     with pytest.raises(FeedStale):
         await source.head()
     await put(platform, ENTITIES[0])
@@ -193,7 +192,7 @@ async def test_a_service_is_ready_once_it_has_applied_all_up_to_the_head(platfor
     await applied.inbox.apply(batch(1, 2, head))
     look = "SELECT ready_incarnation = bookings.incarnation() FROM bookings.feed_state WHERE owner = 'identity'"
     async with platform.transaction(read_only=True) as tx:
-        assert bool((await tx.execute(text(look))).scalar_one()) is ready
+        assert bool((await tx.execute(look)).value()) is ready
 
 
 async def readied(platform: Database, *registered: str) -> list[str] | None:
@@ -204,7 +203,7 @@ async def readied(platform: Database, *registered: str) -> list[str] | None:
     await applied.inbox.apply(replace(batch(3, 2, 2), registered=registered))
     look = "SELECT CASE WHEN ready_incarnation = bookings.incarnation() THEN ready_columns END FROM bookings.feed_state"
     async with platform.transaction(read_only=True) as tx:
-        found: list[str] | None = (await tx.execute(text(look))).scalar_one()
+        found: list[str] | None = (await tx.execute(look)).value()
     return found
 
 
@@ -218,7 +217,7 @@ async def test_a_service_is_ready_for_the_columns_that_any_of_its_processes_has_
 async def test_after_a_restart_only_what_was_registered_again_is_ready(platform: Database) -> None:
     assert await readied(platform, "a.id", "b.id") == ["a.id", "b.id"]
     async with platform.transaction() as tx:
-        await tx.execute(text(forget_readiness("bookings")))
+        await tx.execute(forget_readiness("bookings"))
     assert await readied(platform, "b.id") == ["b.id"]
 
 

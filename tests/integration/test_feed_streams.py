@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
-from sqlalchemy import text
 from teppan.common.v1 import events_pb2, events_pb2_grpc
 
 from dbcommon.database import Database, Transaction
@@ -69,19 +68,19 @@ class Subscriber:
             "INSERT INTO payments.effects (subscriber, entity_id, version, position) VALUES (:name, :entity, :version, :position)"
         )
         values = {"name": self.name, "entity": event.entity_id, "version": event.version, "position": event.position}
-        await tx.execute(text(insert), values)
+        await tx.execute(insert, values)
 
     async def applied(self) -> Sequence[Any]:
         """What had its effect, in order."""
         select = "SELECT entity_id, version, position FROM payments.effects WHERE subscriber = :name ORDER BY seq"
         async with self.database.transaction(read_only=True) as tx:
-            return (await tx.execute(text(select), {"name": self.name})).all()
+            return await tx.execute(select, {"name": self.name})
 
     async def reached(self, count: int) -> None:
         """Fails unless so many events were applied."""
         select = "SELECT count(*) FROM payments.effects WHERE subscriber = :name"
         async with self.database.transaction(read_only=True) as tx:
-            assert (await tx.execute(text(select), {"name": self.name})).scalar_one() >= count
+            assert (await tx.execute(select, {"name": self.name})).value() >= count
 
 
 @dataclass

@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from google.protobuf.any_pb2 import Any as AnyMessage
-from sqlalchemy import Table, select, text
+from sqlalchemy import Table
 from teppan.common.v1 import events_pb2
 from teppan.identity.v1 import stations_pb2, users_pb2
 
@@ -54,26 +54,26 @@ class Stage:
 
     async def row(self) -> tuple[UUID, int, Known]:
         """Epoch, version and state."""
-        columns = self.table.c
         async with self.platform.transaction(read_only=True) as tx:
-            found = (await tx.execute(select(columns.epoch, columns.version, columns.state).where(columns.id == self.id))).one()
+            statement = f"SELECT epoch, version, state FROM {self.table.fullname} WHERE id = :id"
+            found = (await tx.execute(statement, {"id": self.id})).one()
         return found.epoch, found.version, Known(found.state)
 
     @asynccontextmanager
     async def referring(self) -> AsyncIterator[None]:
         """A write that refers to the entity is open: it holds what the guard's trigger takes."""
-        lock = select(self.table.c.id).where(self.table.c.id == self.id).with_for_update(read=True, key_share=True)
+        lock = f"SELECT FROM {self.table.fullname} WHERE id = :id FOR KEY SHARE"
         async with self.platform.transaction() as tx:
-            await tx.execute(lock)
+            await tx.execute(lock, {"id": self.id})
             yield
 
     async def waits(self, task: "asyncio.Task[None]") -> bool:
         """Whether a task comes to wait for a lock, rather than to its end."""
-        waiting = text("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")
+        waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
         async with asyncio.timeout(5):
             while not task.done():
                 async with self.platform.transaction(read_only=True) as tx:
-                    if (await tx.execute(waiting)).scalar_one():
+                    if (await tx.execute(waiting)).value():
                         return True
                 await asyncio.sleep(0.01)
         return False

@@ -10,18 +10,18 @@ from uuid import uuid4
 
 import pytest
 from google.protobuf.any_pb2 import Any as AnyMessage
-from sqlalchemy import func, insert, select, text
 from teppan.common.v1 import events_pb2
 from teppan.identity.v1 import stations_pb2
 
 from bookings.domain.slots import Slot, SlotKey
 from bookings.store import slots as store
-from bookings.tables import known_stations, slots
+from bookings.tables import known_stations
 from bookings.wire import heard
 from dbcommon.database import Database
 from dbcommon.inbox import STALE_SECONDS
 from dbcommon.references import Known, KnownRows, Referent
 from dbcommon.references.closing import LOCK_SECONDS, TURN_SECONDS
+from dbcommon.statements import inserting
 from faults import ReferenceClosed
 from local.database import Server
 from rpccommon.registry import registry
@@ -60,7 +60,7 @@ class Writers:
         key = SlotKey(date=start.date(), start=start.time())
         slot = Slot(key=key, start_time=start, end_time=start + timedelta(hours=1), capacity=1)
         async with self.app.transaction(tenant=STATION) as tx:
-            await store.lock_slot(tx, STATION, slot)
+            await store.take_slot(tx, STATION, slot, None)
             self.written += 1
             overlapped = self.written + 1
             await self._tell()
@@ -90,8 +90,8 @@ async def platform(server: Server, database: str) -> AsyncIterator[Database]:
     row = {"id": STATION, "epoch": EPOCH, "version": 1, "state": Known.OPEN.value}
     facts = {"code": "MITTE", "time_zone": "Europe/Berlin", "currency_code": "EUR"}
     async with opened.transaction() as tx:
-        await tx.execute(text(caught_up("bookings", "identity", EPOCH)))
-        await tx.execute(insert(known_stations).values(**row, **facts))
+        await tx.execute(caught_up("bookings", "identity", EPOCH))
+        await tx.execute(inserting(known_stations, row | facts), row | facts)
     yield opened
     await opened.close()
 
@@ -125,10 +125,10 @@ async def test_sixteen_writers_that_always_overlap_do_not_starve_the_close(app: 
     print(f"closed in {seconds * 1e3:.0f} ms, under {WRITERS} writers who had written {writers.written} times")  # noqa: T201  # the figure is to be seen: pytest -s
     assert writers.refused
     async with platform.transaction(read_only=True) as tx:
-        found = await tx.execute(select(known_stations.c.state).where(known_stations.c.id == STATION))
-        assert found.scalar_one() == Known.CLOSED
+        found = await tx.execute("SELECT state FROM bookings.known_stations WHERE id = :id", {"id": STATION})
+        assert found.value() == Known.CLOSED
     async with app.transaction(tenant=STATION, read_only=True) as tx:
-        assert (await tx.execute(select(func.count()).select_from(slots))).scalar_one() == writers.written
+        assert (await tx.execute("SELECT count(*) FROM bookings.slots")).value() == writers.written
 
 
 def test_turns_of_closing_end_long_before_the_feed_that_waits_for_them_is_stale() -> None:

@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import text
 from teppan.common.v1.events_pb2 import Event
 
 from dbcommon.inbox import Inbox
@@ -65,7 +64,7 @@ async def test_a_head_of_an_epoch_that_was_left_makes_nobody_ready(referrer: Ref
     await inbox.apply(batch(EPOCH, 1))
     await inbox.apply(batch(NEXT, 2))
     async with referrer.platform.transaction() as tx:
-        await tx.execute(text("UPDATE bookings.feed_state SET ready_incarnation = NULL"))
+        await tx.execute("UPDATE bookings.feed_state SET ready_incarnation = NULL")
     with pytest.raises(EpochLeft):
         await inbox.apply(batch(NEXT, 2, head=EPOCH))
     assert (await referrer.rows(READY))[0].ready is None

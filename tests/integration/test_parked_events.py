@@ -5,13 +5,13 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import event, text
 
 from dbcommon.database import Transaction
 from dbcommon.parked import ATTEMPTS_MAX, TooManyFail
 from ids import new_id
 from local.database import Server
 from tests.integration.aside import Follower, follower_on, wrong
+from tests.integration.watched import statements
 
 BAD, WORSE, GOOD, BETTER = (new_id() for _ in range(4))
 
@@ -50,7 +50,7 @@ async def test_each_attempt_waits_longer_than_the_one_before(one: Follower) -> N
     pause = "SELECT extract(epoch FROM next_attempt_time - now()) FROM bookings.parked_events"
     for _ in range(ATTEMPTS_MAX - 1):
         async with one.platform.transaction(read_only=True) as tx:
-            pauses.append(float((await tx.execute(text(pause))).scalar_one()))
+            pauses.append(float((await tx.execute(pause)).value()))
         tried = len(one.tried)
         await one.parked.step()
         assert len(one.tried) == tried, "it was not due yet"
@@ -137,7 +137,7 @@ async def test_an_event_that_only_a_commit_would_refuse_takes_no_others_with_it(
     async def twice(tx: Transaction, told: Any) -> None:
         await handle(tx, told)
         if told.entity_id == str(BAD):
-            double = text("INSERT INTO bookings.effects (entity_id, version, once) VALUES (:e, 9, 'a'), (:e, 9, 'a')")
+            double = "INSERT INTO bookings.effects (entity_id, version, once) VALUES (:e, 9, 'a'), (:e, 9, 'a')"
             await tx.execute(double, {"e": BAD})
 
     one.inbox._handlers = {"identity.Station": twice}
@@ -188,12 +188,7 @@ async def test_a_batch_without_failures_costs_no_statement_more_than_its_handler
     await one.inbox.cursor()
     await one.inbox.begin()
     one.stream.tell(GOOD, BETTER)
-    statements: list[str] = []
-
-    def count(_: object, __: object, statement: str, *___: object) -> None:
-        statements.append(statement.split(maxsplit=1)[0])
-
-    event.listen(one.platform._engine.sync_engine, "before_cursor_execute", count)
-    await one.inbox.apply(one.stream.after(None))
-    event.remove(one.platform._engine.sync_engine, "before_cursor_execute", count)
-    assert statements == ["UPDATE", "INSERT", "INSERT"]
+    batch = one.stream.after(None)
+    with statements() as seen:
+        await one.inbox.apply(batch)
+    assert [statement.split(maxsplit=1)[0] for statement, _ in seen] == ["UPDATE", "INSERT", "INSERT"]

@@ -6,14 +6,14 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import pytest
-from sqlalchemy import text
-from sqlalchemy.exc import IntegrityError
 
 from bookings.tables import known_stations, schedules
-from dbcommon.constraints import violated
 from dbcommon.database import Database, Transaction
+from dbcommon.failures import violated
 from dbcommon.references import Known, KnownRows, Referent
+from dbcommon.statements import inserting
 from faults import FeedStale
 from ids import new_id
 from local.database import Server
@@ -49,18 +49,19 @@ class Stations:
     async def rows(self) -> dict[UUID, tuple[Known, int]]:
         """State and version by station."""
         async with self.follower.platform.transaction(read_only=True) as tx:
-            found = await tx.execute(text("SELECT id, state, version FROM bookings.known_stations"))
+            found = await tx.execute("SELECT id, state, version FROM bookings.known_stations")
             return {row.id: (Known(row.state), row.version) for row in found}
 
     async def refers(self, station: UUID) -> str | None:
         """Writes a row that refers to a station; the name under which that was refused."""
         try:
             async with self.app.transaction(tenant=station) as tx:
-                await tx.execute(schedules.insert().values(station_id=station, version=1, update_time=datetime.now(UTC)))
-        except IntegrityError as error:
+                row = {"station_id": station, "version": 1, "update_time": datetime.now(UTC)}
+                await tx.execute(inserting(schedules, row), row)
+        except asyncpg.IntegrityConstraintViolationError as error:
             return violated(error)
         async with self.app.transaction(tenant=station) as tx:
-            await tx.execute(text("SELECT 1"))
+            await tx.execute("SELECT 1")
         return None
 
 
@@ -120,7 +121,7 @@ async def test_a_closing_and_a_reopening_behind_it_end_open_and_usable(stations:
 async def test_a_column_that_was_not_registered_before_the_handshake_refers_to_nothing(stations: Stations) -> None:
     """As after a release that adds it, while code of before leads (rule 6)."""
     async with stations.follower.platform.transaction() as tx:
-        await tx.execute(text("UPDATE bookings.feed_state SET ready_columns = array_remove(ready_columns, 'schedules.station_id')"))
+        await tx.execute("UPDATE bookings.feed_state SET ready_columns = array_remove(ready_columns, 'schedules.station_id')")
     assert await stations.refers(GOOD) == "schedules_station_id_ready"
     stations.follower.stream.tell(BAD)
     await stations.follow()
@@ -131,7 +132,7 @@ async def test_after_a_restart_the_service_gets_ready_for_all_entities_but_the_o
     stations: Stations,
 ) -> None:
     async with stations.follower.platform.transaction() as tx:
-        await tx.execute(text("UPDATE bookings.feed_state SET ready_incarnation = 'another life'"))
+        await tx.execute("UPDATE bookings.feed_state SET ready_incarnation = 'another life'")
     assert await stations.refers(GOOD) == "schedules_station_id_ready"
     stations.follower.stream.tell(BAD, state=Referent.CLOSED)
     await stations.follow()

@@ -8,20 +8,21 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
+import asyncpg
 import pytest
 from google.protobuf.any_pb2 import Any as AnyMessage
-from sqlalchemy import text
-from sqlalchemy.exc import IntegrityError, ProgrammingError
 from teppan.bookings.v1 import bookings_pb2
 from teppan.common.v1 import events_pb2
 
-from dbcommon.constraints import violated
+from dbcommon.constraints import refusing
 from dbcommon.database import Database, Transaction
+from dbcommon.failures import violated
+from dbcommon.feed import Event
 from dbcommon.references import Known, KnownRows, Referent
 from faults import FeedStale, ReferenceClosed
 from local.database import Server
 from payments import store
-from payments.domain import Account, Kind, Method, NewPayment, Overpaid, Payment, receive, record
+from payments.domain import Account, Kind, Method, NewPayment, Overpaid, Payment, overpaid, receive, record
 from payments.tables import booking_accounts
 from payments.wire import heard
 from tests.readiness import caught_up
@@ -59,8 +60,8 @@ class Stage:
     async def row(self) -> dict[str, object] | None:
         """The booking's account as it is stored."""
         async with self.platform.transaction(read_only=True) as tx:
-            found = await tx.execute(booking_accounts.select().where(booking_accounts.c.booking_id == self.booking))
-            row = found.mappings().first()
+            found = await tx.execute("SELECT * FROM payments.booking_accounts WHERE booking_id = :id", {"id": self.booking})
+            row = found.first()
         return None if row is None else dict(row)
 
     @asynccontextmanager
@@ -74,15 +75,18 @@ class Stage:
         async with self.own() as tx:
             before = await store.lock_account(tx, self.station, self.booking)
             after = replace(before, captured_minor=before.captured_minor + amount_minor, version=before.version + 1)
-            await store.save_account(tx, before, after)
+            with refusing({"accounts_not_overpaid": overpaid(before)}):
+                await tx.execute(
+                    "UPDATE payments.booking_accounts SET captured_minor = :captured, money_version = :version WHERE booking_id = :id",
+                    {"captured": after.captured_minor, "version": after.version, "id": self.booking},
+                )
 
     async def pay(self, tx: Transaction, amount_minor: int, kind: Kind = Kind.DEPOSIT) -> Payment:
         """Takes money by the rules."""
         before = await store.lock_account(tx, self.station, self.booking)
         wanted = self.wanted(amount_minor, kind)
         payment = paid(wanted, before)
-        await store.insert_payment(tx, payment)
-        await store.save_account(tx, before, receive(before, wanted))
+        await store.record(tx, payment, before, receive(before, wanted), told(payment))
         return payment
 
     def wanted(self, amount_minor: int, kind: Kind = Kind.DEPOSIT) -> NewPayment:
@@ -91,6 +95,17 @@ class Stage:
             station_id=self.station, booking_id=self.booking, kind=kind, method=Method.CASH, amount_minor=amount_minor,
             currency_code="EUR",
         )  # fmt: skip
+
+
+async def write(tx: Transaction, payment: Payment, account: Account) -> None:
+    """Writes a payment for an account as it is."""
+    await store.record(tx, payment, account, account, told(payment))
+
+
+def told(payment: Payment) -> Event:
+    return Event(
+        event_id=uuid4(), type="payments.Payment", entity_id=payment.payment_id, tenant=payment.station_id, version=1, payload=b""
+    )  # fmt: skip
 
 
 def paid(wanted: NewPayment, account: Account) -> Payment:
@@ -107,8 +122,8 @@ async def unknown(server: Server, database: str) -> AsyncIterator[Stage]:
     known = "INSERT INTO payments.known_stations (id, epoch, version, state) VALUES (:station, :epoch, 1, 1)"
     async with platform.transaction() as tx:
         for owner in ("identity", "bookings"):
-            await tx.execute(text(caught_up("payments", owner, EPOCH)))
-        await tx.execute(text(known), {"station": stage.station, "epoch": EPOCH})
+            await tx.execute(caught_up("payments", owner, EPOCH))
+        await tx.execute(known, {"station": stage.station, "epoch": EPOCH})
     yield stage
     await app.close()
     await platform.close()
@@ -150,9 +165,9 @@ async def test_more_than_is_owed_is_refused_whoever_forgets_the_rule(stage: Stag
 
 
 async def test_a_bare_update_that_overpays_is_refused_by_name(stage: Stage) -> None:
-    with pytest.raises(IntegrityError) as refusal:
+    with pytest.raises(asyncpg.IntegrityConstraintViolationError) as refusal:
         async with stage.own() as tx:
-            await tx.execute(text("UPDATE payments.booking_accounts SET captured_minor = 55001"))
+            await tx.execute("UPDATE payments.booking_accounts SET captured_minor = 55001")
     assert violated(refusal.value) == "accounts_not_overpaid"
 
 
@@ -216,11 +231,11 @@ async def test_a_payment_under_way_is_seen_by_who_closes(stage: Stage) -> None:
 
 async def waits_for_a_lock(stage: Stage) -> None:
     """Returns once somebody does."""
-    waiting = text("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     async with asyncio.timeout(5):
         while True:
             async with stage.platform.transaction(read_only=True) as tx:
-                if (await tx.execute(waiting)).scalar_one():
+                if (await tx.execute(waiting)).value():
                     return
             await asyncio.sleep(0.01)
 
@@ -232,7 +247,7 @@ async def test_no_payment_is_written_for_what_is_not_known(unknown: Stage) -> No
     assert refusal.value.metadata == {"feed": "bookings"}
     with pytest.raises(FeedStale) as refusal:
         async with unknown.own() as tx:
-            await store.insert_payment(tx, paid(unknown.wanted(100), some_account(unknown)))
+            await write(tx, paid(unknown.wanted(100), some_account(unknown)), some_account(unknown))
     assert refusal.value.metadata == {"feed": "bookings"}
 
 
@@ -246,7 +261,7 @@ def some_account(stage: Stage) -> Account:
 @pytest.mark.parametrize("owner", ["identity", "bookings"])
 async def test_no_payment_is_written_before_the_feeds_are_caught_up(stage: Stage, owner: str) -> None:
     async with stage.platform.transaction() as tx:
-        unready = text("UPDATE payments.feed_state SET ready_incarnation = 'another life' WHERE owner = :owner")
+        unready = "UPDATE payments.feed_state SET ready_incarnation = 'another life' WHERE owner = :owner"
         await tx.execute(unready, {"owner": owner})
     with pytest.raises(FeedStale) as refusal:
         async with stage.own() as tx:
@@ -257,18 +272,18 @@ async def test_no_payment_is_written_before_the_feeds_are_caught_up(stage: Stage
 async def test_another_station_neither_sees_nor_pays_a_booking(stage: Stage) -> None:
     other = uuid4()
     async with stage.platform.transaction() as tx:
-        known = text("INSERT INTO payments.known_stations (id, epoch, version, state) VALUES (:station, :epoch, 1, 1)")
+        known = "INSERT INTO payments.known_stations (id, epoch, version, state) VALUES (:station, :epoch, 1, 1)"
         await tx.execute(known, {"station": other, "epoch": EPOCH})
     async with stage.own() as tx:
         await stage.pay(tx, 100)
     async with stage.app.transaction(tenant=other, read_only=True) as tx:
         for table in ("payments", "booking_accounts", "requests"):
-            assert (await tx.execute(text(f"SELECT count(*) FROM payments.{table}"))).scalar_one() == 0
-        assert [row.id for row in await tx.execute(text("SELECT id FROM payments.known_stations"))] == [other]
+            assert (await tx.execute(f"SELECT count(*) FROM payments.{table}")).value() == 0
+        assert [row.id for row in await tx.execute("SELECT id FROM payments.known_stations")] == [other]
     theirs = replace(paid(stage.wanted(100), some_account(stage)), station_id=other)
     with pytest.raises(FeedStale):  # as if the booking were not known: the guard compares the station
         async with stage.app.transaction(tenant=other) as tx:
-            await store.insert_payment(tx, theirs)
+            await write(tx, theirs, some_account(stage))
 
 
 @pytest.mark.parametrize(
@@ -286,6 +301,6 @@ async def test_another_station_neither_sees_nor_pays_a_booking(stage: Stage) -> 
     ],
 )
 async def test_the_application_may_do_no_more_than_it_needs(stage: Stage, statement: str) -> None:
-    with pytest.raises(ProgrammingError, match="permission denied"):
+    with pytest.raises(asyncpg.PostgresError, match="permission denied"):
         async with stage.own() as tx:
-            await tx.execute(text(statement))
+            await tx.execute(statement)

@@ -7,7 +7,6 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
-from sqlalchemy import text
 
 from dbcommon.database import Transaction
 from dbcommon.inbox import forget_readiness
@@ -252,7 +251,7 @@ async def test_another_table_of_known_rows_is_another_life(referrer: Referrer, o
 async def test_after_a_restore_of_rows_alone_nothing_refers_before_a_new_handshake(referrer: Referrer) -> None:
     station = await referrer.station()
     async with referrer.platform.transaction() as tx:
-        await tx.execute(text(forget_readiness("bookings")))
+        await tx.execute(forget_readiness("bookings"))
     with pytest.raises(Exception, match="not caught up with identity"):
         async with referrer.app.transaction(tenant=station) as tx:
             await refers(tx, station, 1)

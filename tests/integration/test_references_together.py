@@ -1,12 +1,11 @@
 """What many writes refer to is asked for together, and once; and stored once."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import event, text
 from teppan.common.v1 import references_pb2, references_pb2_grpc
 
 from dbcommon.references import Known, References, Wanted
@@ -14,6 +13,7 @@ from faults import FeedStale, ReferenceClosed
 from local.database import Server
 from rpccommon.references import Checker
 from tests.integration.referrer import EPOCH, STATION, Referrer, payload, referrer_on
+from tests.integration.watched import statements
 from tests.unit.rpc_stage import now, stage
 
 MANY = 1_000
@@ -60,38 +60,37 @@ async def ensure(references: References, *stations: UUID) -> None:
 
 
 @pytest.fixture
-def stores(referrer: Referrer) -> list[str]:
-    """The transactions that store answers."""
-    found: list[str] = []
+def ran() -> Iterator[list[tuple[str, Sequence[Any]]]]:
+    """The statements that ran."""
+    with statements() as seen:
+        yield seen
 
-    def note(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
-        if "FOR NO KEY UPDATE" in statement:
-            found.append(statement)
 
-    event.listen(referrer.platform._engine.sync_engine, "before_cursor_execute", note)
-    return found
+def stores(ran: Sequence[tuple[str, Sequence[Any]]]) -> list[str]:
+    """Those of the transactions that store answers, one of each."""
+    return [statement for statement, _ in ran if "FOR NO KEY UPDATE" in statement]
 
 
 async def test_a_thousand_writes_of_one_station_ask_a_handful_of_times_and_store_once(
-    referrer: Referrer, references: References, identity: Identity, stores: list[str]
+    referrer: Referrer, references: References, identity: Identity, ran: list[tuple[str, Sequence[Any]]]
 ) -> None:
     station = uuid4()
     await ensure(references, *[station] * MANY)
     assert len(identity.asked) <= 5
-    assert len(stores) == 1
+    assert len(stores(ran)) == 1
     assert await referrer.row(station) is not None
     await ensure(references, *[station] * MANY)
     assert len(identity.asked) <= 5
 
 
 async def test_a_thousand_writes_of_different_stations_ask_in_a_few_batches(
-    referrer: Referrer, references: References, identity: Identity, stores: list[str]
+    referrer: Referrer, references: References, identity: Identity, ran: list[tuple[str, Sequence[Any]]]
 ) -> None:
     stations = [uuid4() for _ in range(MANY)]
     await ensure(references, *stations)
     assert sum(identity.asked) == MANY
     assert len(identity.asked) <= 5
-    assert len(stores) <= 5
+    assert len(stores(ran)) <= 5
     assert len(await referrer.rows("SELECT id FROM bookings.known_stations")) == MANY
 
 
@@ -115,7 +114,7 @@ async def test_what_is_not_in_use_is_asked_about_once_a_second_however_many_want
 async def test_who_cannot_be_stored_spoils_nobody_elses_reference(referrer: Referrer, references: References) -> None:
     aside, good = uuid4(), uuid4()
     async with referrer.platform.transaction() as tx:
-        await tx.execute(text(ASIDE), {"id": aside})
+        await tx.execute(ASIDE, {"id": aside})
     wanted = [[Wanted(field="station_id", type=STATION, id=id)] for id in (aside, good)]
     spoiled, fine = await asyncio.gather(*(references.ensure_known(each) for each in wanted), return_exceptions=True)
     assert isinstance(spoiled, FeedStale)

@@ -7,7 +7,6 @@ from uuid import UUID
 
 import asyncpg
 import pytest
-from sqlalchemy import text
 from teppan.common.v1 import options_pb2
 from teppan.common.v1 import references_pb2 as pb
 
@@ -152,7 +151,7 @@ async def test_a_registration_is_not_acknowledged_before_it_is_durable_whatever_
     fresh = Database(server.url(database, "identity_platform"), pool_size=2)  # the role's setting holds for new connections
     try:
         async with fresh.transaction() as tx:
-            assert (await tx.execute(text("SHOW synchronous_commit"))).scalar_one() == "off"
+            assert (await tx.execute("SHOW synchronous_commit")).value() == "off"
         await Registry(fresh, "identity", Feed(fresh, "identity"), contract=(), types=TYPES).register([NEWCOMER])
     finally:
         await fresh.close()

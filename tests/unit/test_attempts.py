@@ -3,8 +3,8 @@
 import contextlib
 import re
 
+import asyncpg
 import pytest
-import sqlalchemy.exc
 
 from dbcommon.attempts import UNFIT, failure_of
 from faults import (
@@ -22,16 +22,11 @@ from faults import (
 SECRET = "bo@example.com"  # noqa: S105  # somebody's address
 
 
-class Refused(Exception):
-    """What a driver raises."""
-
-    def __init__(self, sqlstate: str | None) -> None:
-        super().__init__(SECRET)
-        self.sqlstate = sqlstate
-
-
-def refused(sqlstate: str | None, kind: type[sqlalchemy.exc.DBAPIError] = sqlalchemy.exc.DBAPIError) -> Exception:
-    return kind("SELECT 1", {"email": SECRET}, Refused(sqlstate))
+def refused(sqlstate: str) -> Exception:
+    """What the driver raises."""
+    error: Exception = asyncpg.PostgresError(SECRET)
+    error.sqlstate = sqlstate  # type: ignore[attr-defined]  # a PostgresError has it
+    return error
 
 
 @pytest.mark.parametrize(
@@ -39,8 +34,7 @@ def refused(sqlstate: str | None, kind: type[sqlalchemy.exc.DBAPIError] = sqlalc
     [
         DatabaseUnavailable("away"), DeadlineExceeded("slow"), FeedStale("old"), LockTimeout("kept"), Overloaded("full"),
         PeerUnavailable("away"), ServerStopping("bye"), MemoryError(), TimeoutError(), ConnectionResetError(),
-        sqlalchemy.exc.TimeoutError(), sqlalchemy.exc.PendingRollbackError(), sqlalchemy.exc.ResourceClosedError(),
-        refused(None, sqlalchemy.exc.InterfaceError),
+        asyncpg.InternalClientError(), asyncpg.InvalidCachedStatementError(),
         *map(refused, ("08006", "40001", "40P01", "53100", "55P03", "57014", "57P01", *UNFIT)),
     ],
     ids=repr,

@@ -3,9 +3,9 @@
 from asyncio import get_running_loop, sleep
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 
+import asyncpg
 import structlog
 from sqlalchemy import MetaData
-from sqlalchemy.exc import IntegrityError
 
 from auditing import End, Progress, Repaired, Step, Undecided
 from dbcommon.audit.columns import Audited, Thing, audited
@@ -13,8 +13,8 @@ from dbcommon.audit.findings import Findings
 from dbcommon.audit.observing import NotGone, Observer, Owner, OwnerSilent, Seen
 from dbcommon.audit.repairing import Repairs
 from dbcommon.audit.scanning import BATCH_MAX, rows_about, scan
-from dbcommon.constraints import violated
 from dbcommon.database import Database
+from dbcommon.failures import violated
 from dbcommon.references.consequences import BATCH
 from dbcommon.references.known import KnownRows
 from faults import InvalidArgument, LockTimeout
@@ -26,6 +26,7 @@ FRESH_SECONDS = 5.0
 FIRST_SECONDS = 300.0
 EVERY_SECONDS = 86_400.0
 
+REFUSED = asyncpg.IntegrityConstraintViolationError
 log = structlog.get_logger()
 
 
@@ -124,10 +125,8 @@ class Auditor:
             try:
                 seen = await self._fresh(column, thing, seen)
                 rows = await self._repairs.repair(column, thing, seen, by)
-            except (OwnerSilent, NotGone, LockTimeout, IntegrityError) as error:
-                needed = (
-                    f"a row that refers to it is needed by another: {violated(error)}" if isinstance(error, IntegrityError) else ""
-                )
+            except (OwnerSilent, NotGone, LockTimeout, REFUSED) as error:
+                needed = f"a row that refers to it is needed by another: {violated(error)}" if isinstance(error, REFUSED) else ""
                 yield Undecided(column=column.name, ids=[thing.id], why=needed or str(error))
                 return
             if rows:

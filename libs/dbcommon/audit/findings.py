@@ -3,13 +3,10 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from auditing import Dangling
 from dbcommon.audit.columns import TENANT, Audited, Thing
 from dbcommon.audit.observing import on_its_way
-from dbcommon.database import Database
+from dbcommon.database import Database, Transaction
 from dbcommon.tenancy import NO_TENANT
 
 ROWS_MAX = 1_000
@@ -26,8 +23,7 @@ class Findings:
 
     async def now(self) -> datetime:
         """The database's clock, which says when something was seen."""
-        async with self._platform.transaction(read_only=True) as tx:
-            now: datetime = (await tx.execute(text("SELECT now()"))).scalar_one()
+        now: datetime = (await self._platform.look("SELECT now()")).value()
         return now
 
     async def keep(self, column: Audited, things: Sequence[Thing]) -> Sequence[tuple[Thing, Dangling]]:
@@ -42,24 +38,23 @@ class Findings:
                 kept.append((thing, _dangling(column, thing, rows, first)))
         return kept
 
-    async def forget(self, tx: AsyncConnection, column: Audited, thing: Thing) -> None:
+    async def forget(self, tx: Transaction, column: Audited, thing: Thing) -> None:
         """Nothing refers to the thing any more."""
         delete = f'DELETE FROM {self._table} WHERE "column" = :column AND id = :id AND {TENANT} = :whose'
-        await tx.execute(text(delete), _key(column, thing))
+        await tx.execute(delete, _key(column, thing))
 
     async def sweep(self, column: Audited, since: datetime) -> None:
         """Forgets what an audit that saw the whole column, and began then, has not found again."""
         delete = f'DELETE FROM {self._table} WHERE "column" = :column AND last_seen < :since'
         async with self._platform.transaction() as tx:
-            await tx.execute(text(delete), {"column": column.name, "since": since})
+            await tx.execute(delete, {"column": column.name, "since": since})
 
     async def rows(self) -> Mapping[str, int]:
         """How many rows dangle, by column; those only where some do."""
         statement = f'SELECT "column", sum(rows)::bigint AS rows FROM {self._table} GROUP BY "column"'
-        async with self._platform.transaction(read_only=True) as tx:
-            return {row.column: row.rows for row in await tx.execute(text(statement))}
+        return {row.column: row.rows for row in await self._platform.look(statement)}
 
-    async def _counted(self, tx: AsyncConnection, column: Audited, things: Sequence[Thing]) -> Mapping[Thing, int]:
+    async def _counted(self, tx: Transaction, column: Audited, things: Sequence[Thing]) -> Mapping[Thing, int]:
         """Of which things rows are left, and how many; not those whose rows the purge is about to remove."""
         some = f"SELECT FROM {column.table} WHERE {column.holds('i.id', 'i.tenant')} LIMIT {ROWS_MAX}"
         others = f" WHERE NOT {on_its_way(column)}" if column.repaired else ""
@@ -68,15 +63,15 @@ class Findings:
             f" FROM unnest(CAST(:ids AS uuid[]), CAST(:tenants AS uuid[])) i(id, tenant){others}"
         )
         values = {"ids": [thing.id for thing in things], "tenants": [thing.tenant for thing in things]}
-        return {Thing(row.id, row.tenant): row.rows for row in await tx.execute(text(statement), values) if row.rows}
+        return {Thing(row.id, row.tenant): row.rows for row in await tx.execute(statement, values) if row.rows}
 
-    async def _record(self, tx: AsyncConnection, column: Audited, thing: Thing, rows: int) -> datetime:
+    async def _record(self, tx: Transaction, column: Audited, thing: Thing, rows: int) -> datetime:
         insert = (
             f'INSERT INTO {self._table} AS d ("column", id, {TENANT}, rows) VALUES (:column, :id, :whose, :rows)'
             f' ON CONFLICT ("column", id, {TENANT}) DO UPDATE SET rows = excluded.rows, last_seen = excluded.last_seen'
             " RETURNING first_seen"
         )
-        first: datetime = (await tx.execute(text(insert), {**_key(column, thing), "rows": rows})).scalar_one()
+        first: datetime = (await tx.execute(insert, {**_key(column, thing), "rows": rows})).value()
         return first
 
 

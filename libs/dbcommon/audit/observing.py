@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
-from sqlalchemy import text
-
 from dbcommon import parked
 from dbcommon.audit.columns import Audited, Thing
 from dbcommon.database import Database
@@ -129,9 +127,8 @@ class Observer:
         loop = asyncio.get_running_loop()
         until = loop.time() + self._feed_seconds
         while True:
-            async with self._platform.transaction(read_only=True) as tx:
-                if (await tx.execute(text(reached), values)).scalar_one():
-                    return True
+            if (await self._platform.look(reached, values)).value():
+                return True
             if loop.time() >= until:
                 return False
             await asyncio.sleep(POLL_SECONDS)
@@ -140,7 +137,7 @@ class Observer:
         """What is known here of the things, and of which an event lies aside."""
         ids = [thing.id for thing in things]
         async with self._platform.transaction(read_only=True) as tx:
-            rows = (await tx.execute(text(known_as(column)), {"ids": ids})).all()
+            rows = await tx.execute(known_as(column), {"ids": ids})
             aside = await parked.among(tx, self._service, column.known.owner, ids)
         return {row.id: (row.epoch, row.version, row.state) for row in rows}, aside
 

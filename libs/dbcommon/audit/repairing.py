@@ -2,14 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from dbcommon import parked
 from dbcommon.audit.columns import Audited, Thing
 from dbcommon.audit.findings import Findings
 from dbcommon.audit.observing import NotGone, Seen, known_as
-from dbcommon.database import Database
+from dbcommon.database import Database, Transaction
 from dbcommon.references.consequences import BATCH, change
 from referring import Rule
 
@@ -33,17 +30,17 @@ class Repairs:
             if not await self._holds(tx, column, thing, seen):
                 raise NotGone("it was heard of meanwhile")
             values = {"by": by, "column": column.name, "rule": column.column.rule.value, **column.values(thing)}
-            repaired = (await tx.execute(text(self._journaled(column)), values)).rowcount
+            repaired = await tx.count(self._journaled(column), values)
             if repaired < BATCH:
                 await self._findings.forget(tx, column, thing)
             return repaired
 
-    async def _holds(self, tx: AsyncConnection, column: Audited, thing: Thing, seen: Seen) -> bool:
+    async def _holds(self, tx: Transaction, column: Audited, thing: Thing, seen: Seen) -> bool:
         """Whether nothing was heard of the thing since it was seen to be gone; nothing will be, until the transaction ends."""
         await parked.lock(tx, self._service, column.known.owner)
         epoch = f"SELECT epoch FROM {self._service}.feed_state WHERE owner = :owner"
-        present = (await tx.execute(text(epoch), {"owner": column.known.owner})).scalar_one_or_none()
-        row = (await tx.execute(text(known_as(column)), {"ids": [thing.id]})).first()
+        present = (await tx.execute(epoch, {"owner": column.known.owner})).value_or_none()
+        row = (await tx.execute(known_as(column), {"ids": [thing.id]})).first()
         known = None if row is None else (row.epoch, row.version, row.state)
         return present == seen.epoch and known == seen.known
 

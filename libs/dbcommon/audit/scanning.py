@@ -1,15 +1,12 @@
 """What rows refer to, by ID, some at a time: each in short read-only transactions, whatever the size of the table."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from dbcommon.audit.columns import TENANT, Audited, Thing
-from dbcommon.database import Database
+from dbcommon.database import Database, Transaction
 
 BATCH_MAX = 1_000
 """Different IDs; as many as an owner is asked about at once."""
@@ -35,9 +32,7 @@ async def rows_about(platform: Database, column: Audited) -> int:
 async def scan(platform: Database, column: Audited, after: UUID | None) -> Batch:
     """The next things behind an ID, or the first ones."""
     async with platform.transaction(read_only=True) as tx:
-        ids: Sequence[UUID] = (
-            (await tx.execute(text(distinct(column, after)), {} if after is None else {"after": after})).scalars().all()
-        )
+        ids: Sequence[UUID] = (await tx.execute(distinct(column, after), {} if after is None else {"after": after})).column()
         things = await _things(tx, column, ids)
         last = ids[-1] if len(ids) == BATCH_MAX else None
         return Batch(things=things, last=last, rows_left=0 if last is None else await _estimate(tx, column, last))
@@ -54,16 +49,16 @@ def distinct(column: Audited, after: UUID | None) -> str:
     )
 
 
-async def _things(tx: AsyncConnection, column: Audited, ids: Sequence[UUID]) -> Sequence[Thing]:
+async def _things(tx: Transaction, column: Audited, ids: Sequence[UUID]) -> Sequence[Thing]:
     if not column.tenanted:
         return [Thing(id, None) for id in ids]
     name = column.column.name
     pairs = f"SELECT DISTINCT {name} AS id, {TENANT} AS tenant FROM {column.table} WHERE {name} = ANY(:ids) ORDER BY 1, 2"
-    return [Thing(row.id, row.tenant) for row in await tx.execute(text(pairs), {"ids": list(ids)})]
+    return [Thing(row.id, row.tenant) for row in await tx.execute(pairs, {"ids": list(ids)})]
 
 
-async def _estimate(tx: AsyncConnection, column: Audited, after: UUID | None) -> int:
+async def _estimate(tx: Transaction, column: Audited, after: UUID | None) -> int:
     name = column.column.name
     behind = f"{name} IS NOT NULL" if after is None else f"{name} > '{after}'::uuid"
-    explained: Any = (await tx.execute(text(f"EXPLAIN (FORMAT JSON) SELECT FROM {column.table} WHERE {behind}"))).scalar_one()
-    return int(explained[0]["Plan"]["Plan Rows"])
+    explained = (await tx.execute(f"EXPLAIN (FORMAT JSON) SELECT FROM {column.table} WHERE {behind}")).value()
+    return int(json.loads(explained)[0]["Plan"]["Plan Rows"])

@@ -5,7 +5,19 @@ committed rows to `events`, with dense positions (see `dbcommon.relay`). Readers
 looked at.
 """
 
-from dbcommon.feed.declaration import ACCESS, Event, append, ddl, forget_epoch, present_epoch, tables
+from dbcommon.feed.declaration import ACCESS, Event, append, appending, ddl, forget_epoch, present_epoch, tables
 from dbcommon.feed.source import Feed, Head, StoredEvent
 
-__all__ = ["ACCESS", "Event", "Feed", "Head", "StoredEvent", "append", "ddl", "forget_epoch", "present_epoch", "tables"]
+__all__ = [
+    "ACCESS",
+    "Event",
+    "Feed",
+    "Head",
+    "StoredEvent",
+    "append",
+    "appending",
+    "ddl",
+    "forget_epoch",
+    "present_epoch",
+    "tables",
+]

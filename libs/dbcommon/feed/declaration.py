@@ -1,6 +1,8 @@
 """What a feed is made of: its tables, the functions that keep them, and how a change is announced."""
 
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
@@ -15,12 +17,12 @@ from sqlalchemy import (
     Table,
     Text,
     Uuid,
-    insert,
     text,
 )
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from dbcommon.database import Transaction
 from dbcommon.schema import Access
+from dbcommon.statements import lists
 from dbcommon.tenancy import NO_TENANT
 
 KEPT_DAYS = 30
@@ -145,25 +147,40 @@ def forget_epoch(service: str) -> str:
     return f"UPDATE {service}.feed_head SET epoch = NULL"
 
 
-async def append(tx: AsyncConnection, outbox: Table, *events: Event) -> None:
+async def append(tx: Transaction, outbox: Table, *events: Event) -> None:
     """Announces changes in their own transaction. The lock of each entity's row is held by then: that is what orders its events."""
+    await tx.execute(*appending(outbox, *events))
+
+
+def appending(outbox: Table, *events: Event) -> tuple[str, dict[str, Any]]:
+    """The statement of `append` and its parameters, for who writes the change in the same one. Their names begin with `event_`."""
     rows = [
         {
             "event_id": event.event_id,
-            "type": event.type,
-            "entity_id": event.entity_id,
-            "station_id": event.tenant,
-            "version": event.version,
-            "referent_state": event.referent_state,
-            "payload": event.payload,
+            "event_type": event.type,
+            "event_entity_id": event.entity_id,
+            "event_station_id": event.tenant,
+            "event_version": event.version,
+            "event_referent_state": event.referent_state,
+            "event_payload": event.payload,
         }
         for event in events
     ]
-    await tx.execute(insert(outbox).inline(), rows)
+    return _appending(outbox), lists(rows)
 
 
-async def present_epoch(tx: AsyncConnection, service: str) -> UUID | None:
+@cache
+def _appending(outbox: Table) -> str:
+    return (
+        f"INSERT INTO {outbox.fullname} (event_id, type, entity_id, station_id, version, referent_state, payload)"
+        " SELECT * FROM unnest(CAST(:event_id AS uuid[]), CAST(:event_type AS text[]), CAST(:event_entity_id AS uuid[]),"
+        " CAST(:event_station_id AS uuid[]), CAST(:event_version AS bigint[]), CAST(:event_referent_state AS smallint[]),"
+        " CAST(:event_payload AS bytea[]))"
+    )
+
+
+async def present_epoch(tx: Transaction, service: str) -> UUID | None:
     """The epoch of this life of the database; None until the relay has opened it."""
     statement = f"SELECT e.epoch FROM {service}.feed_head h JOIN {service}.epochs e ON e.epoch = h.epoch AND e.incarnation = {service}.incarnation()"
-    epoch: UUID | None = (await tx.execute(text(statement))).scalar_one_or_none()
+    epoch: UUID | None = (await tx.execute(statement)).value_or_none()
     return epoch

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import text
-
 from dbcommon.database import Database, Transaction
 from dbcommon.feed.places import Extent, Place
 from dbcommon.tenancy import NO_TENANT
@@ -58,8 +56,7 @@ class Feed:
             f"SELECT h.epoch, h.position, h.complete_until FROM {self._service}.feed_head h"
             f" JOIN {self._service}.epochs e ON e.epoch = h.epoch AND e.incarnation = {self._service}.incarnation()"
         )
-        async with self._platform.transaction(read_only=True) as tx:
-            row = (await tx.execute(text(statement))).first()
+        row = (await self._platform.look(statement)).first()
         if row is None:
             raise FeedStale(f"the feed of {self._service} has not begun its epoch yet", feed=self._service)
         return Head(epoch=row.epoch, position=row.position, complete_until=row.complete_until)
@@ -97,7 +94,7 @@ class Feed:
             f" FROM {self._service}.events WHERE position > :position ORDER BY position LIMIT :limit"
         )
         async with self._platform.transaction(read_only=True) as tx:
-            rows = (await tx.execute(text(statement), {"position": place[1], "limit": limit})).all()
+            rows = await tx.execute(statement, {"position": place[1], "limit": limit})
             dense = not rows or rows[-1].position == place[1] + len(rows)
             if not dense or (rows and rows[0].epoch != place[0]):
                 (await self._extent(tx)).check(place)
@@ -106,13 +103,13 @@ class Feed:
         if not rows:
             return [], place
         wanted = [row for row in rows if (not types or row.type in types) and (not tenants or row.station_id in tenants)]
-        return [_stored(row._asdict()) for row in wanted], (rows[-1].epoch, rows[-1].position)
+        return [_stored(dict(row)) for row in wanted], (rows[-1].epoch, rows[-1].position)
 
     async def complete_until(self) -> datetime | None:
         """How far the relay has come, whichever life of the database that was in; None before its first step."""
         statement = f"SELECT complete_until FROM {self._service}.feed_head WHERE isfinite(complete_until)"
-        async with self._platform.transaction(read_only=True) as tx:
-            return (await tx.execute(text(statement))).scalar_one_or_none()
+        until: datetime | None = (await self._platform.look(statement)).value_or_none()
+        return until
 
     async def changed(self, position: int, timeout: float) -> None:
         """Returns when the head has passed `position`, or after `timeout` seconds."""
@@ -141,14 +138,14 @@ class Feed:
             "SELECT e.epoch, e.first_position, h.position, h.dropped_through"
             f" FROM {self._service}.epochs e, {self._service}.feed_head h ORDER BY e.seq"
         )
-        rows = (await tx.execute(text(statement))).all()
+        rows = await tx.execute(statement)
         epochs = [(row.epoch, row.first_position) for row in rows]
         return Extent(epochs=epochs, position=rows[-1].position, dropped_through=rows[-1].dropped_through)
 
     async def _position_at(self, tx: Transaction, time: datetime) -> int | None:
         """The position before the first event that was published at or after a time; None where there is none."""
         statement = f"SELECT min(position) - 1 FROM {self._service}.events WHERE publish_time >= :time"
-        position: int | None = (await tx.execute(text(statement), {"time": time})).scalar_one()
+        position: int | None = (await tx.execute(statement, {"time": time})).value()
         return position
 
     async def _kept_since(self, tx: Transaction) -> datetime:
@@ -157,7 +154,7 @@ class Feed:
             "SELECT to_date(right(min(c.relname), 8), 'YYYYMMDD')::timestamp AT TIME ZONE 'UTC'"
             f" FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = '{self._service}.events'::regclass"
         )
-        since: datetime = (await tx.execute(text(statement))).scalar_one()
+        since: datetime = (await tx.execute(statement)).value()
         return since
 
 

@@ -4,14 +4,11 @@ import asyncio
 from collections.abc import Sequence
 from uuid import UUID
 
+import asyncpg
 import structlog
-from sqlalchemy import and_, select, text, update
-from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.sql import ColumnElement
 
-from dbcommon.constraints import violated
-from dbcommon.database import Database
+from dbcommon.database import Database, Transaction
+from dbcommon.failures import violated
 from dbcommon.references.known import KnownRows
 from dbcommon.references.states import Known
 from faults import LockTimeout
@@ -21,6 +18,8 @@ BATCH = 1_000
 """Rows changed in one transaction: the feed of their owner may wait for it."""
 DUE_BATCH = 500
 POLL_SECONDS = 1.0
+DUE = f"gone AND state = {Known.CLOSED:d}"
+"""Of a known row: a literal, since a partial index is chosen by it."""
 
 log = structlog.get_logger()
 
@@ -52,9 +51,8 @@ class Consequences:
 
     async def _due(self, known: KnownRows, after: UUID | None) -> Sequence[UUID]:
         """Whose CASCADE and NULLIFY are due, by ID, some of them: what is gone, and has been closed."""
-        found = select(known.key).where(_is_due(known)).order_by(known.key).limit(DUE_BATCH)
-        async with self._platform.transaction(read_only=True) as tx:
-            return (await tx.execute(found if after is None else found.where(known.key > after))).scalars().all()
+        found = f"SELECT {known.key} FROM {known.table.fullname} WHERE {DUE} AND {known.key} > :after ORDER BY {known.key} LIMIT {DUE_BATCH}"
+        return (await self._platform.look(found, {"after": after or UUID(int=0)})).column()
 
     async def _try(self, known: KnownRows, id: UUID, columns: Sequence[Column]) -> None:
         told = {"type": known.type, "id": str(id)}
@@ -66,7 +64,9 @@ class Consequences:
                 log.info("nothing is left of what referred to a thing that is gone", **told)
         except LockTimeout:
             log.warning("a row that refers to a thing that is gone is locked", **told)
-        except IntegrityError as error:  # rows that a restored backup brought back: an operator's, the others do not wait
+        except (
+            asyncpg.IntegrityConstraintViolationError
+        ) as error:  # rows that a restored backup brought back: an operator's, the others do not wait
             log.error("a row that refers to a thing that is gone is needed by another", **told, constraint=violated(error))
 
     async def _change(self, known: KnownRows, id: UUID, column: Column) -> int:
@@ -75,7 +75,7 @@ class Consequences:
         async with self._platform.transaction() as tx:
             if not await _lock_due(tx, known, id):
                 return 0
-            return (await tx.execute(text(statement), {"id": id})).rowcount
+            return await tx.count(statement, {"id": id})
 
     async def _mark(self, known: KnownRows, id: UUID, columns: Sequence[Column]) -> bool:
         """PURGED, where nothing is left; whether it is."""
@@ -84,21 +84,16 @@ class Consequences:
                 return False
             for column in columns:
                 left = f"SELECT EXISTS (SELECT FROM {column.service}.{column.table} WHERE {column.name} = :id)"
-                if (await tx.execute(text(left), {"id": id})).scalar_one():
+                if (await tx.execute(left, {"id": id})).value():
                     return False
-            purged = update(known.table).where(known.key == id).values(state=Known.PURGED.value)
-            await tx.execute(purged)
+            await tx.execute(f"UPDATE {known.table.fullname} SET state = {Known.PURGED:d} WHERE {known.key} = :id", {"id": id})
         return True
 
 
-def _is_due(known: KnownRows) -> ColumnElement[bool]:
-    return and_(known.table.c.gone, known.table.c.state == Known.CLOSED)
-
-
-async def _lock_due(tx: AsyncConnection, known: KnownRows, id: UUID) -> bool:
+async def _lock_due(tx: Transaction, known: KnownRows, id: UUID) -> bool:
     """Whether something of it is due, and stays so until the transaction ends."""
-    locked = select(known.key).where(known.key == id, _is_due(known)).with_for_update(key_share=True)
-    return (await tx.execute(locked)).first() is not None
+    lock = f"SELECT FROM {known.table.fullname} WHERE {known.key} = :id AND {DUE} FOR NO KEY UPDATE"
+    return (await tx.execute(lock, {"id": id})).first() is not None
 
 
 def change(column: Column, some: str) -> str:

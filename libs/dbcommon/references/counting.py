@@ -3,11 +3,8 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from dbcommon import parked
-from dbcommon.database import Database
+from dbcommon.database import Database, Transaction
 from dbcommon.references.known import KnownRows
 from dbcommon.references.states import Known
 from faults import InvalidArgument, NotClosedYet
@@ -42,10 +39,10 @@ class Counting:
             await self._assert_closed(tx, known, id, epoch, version)  # before it counts: a write may commit in between
             return [(column, await self._left(tx, column, id)) for column in columns]
 
-    async def _assert_sees_all(self, tx: AsyncConnection, tables: Sequence[str]) -> None:
+    async def _assert_sees_all(self, tx: Transaction, tables: Sequence[str]) -> None:
         """Under forced row-level security a wrong role counts 0, without an error."""
         role = "SELECT current_user = :role AS platform, pg_is_in_recovery() AS standby"
-        found = (await tx.execute(text(role), {"role": f"{self._service}_platform"})).one()
+        found = (await tx.execute(role, {"role": f"{self._service}_platform"})).one()
         if not found.platform or found.standby:
             raise CannotCount("references are counted by the platform's role, on the primary")
         shown = (
@@ -54,11 +51,11 @@ class Counting:
             "   AND bool_and(p.polpermissive) FROM pg_policy p WHERE p.polrelid = c.oid AND p.polcmd IN ('*', 'r')"
             "   AND p.polroles && ARRAY[0::oid, (SELECT r.oid FROM pg_roles r WHERE r.rolname = current_user)]))"
         )
-        seen: Sequence[str] = (await tx.execute(text(shown), {"schema": self._service, "tables": list(tables)})).scalars().all()
+        seen: Sequence[str] = (await tx.execute(shown, {"schema": self._service, "tables": list(tables)})).column()
         if hidden := sorted(set(tables) - set(seen)):
             raise CannotCount(f"no policy shows the platform's role all rows of {', '.join(hidden)}")
 
-    async def _assert_closed(self, tx: AsyncConnection, known: KnownRows, id: UUID, epoch: UUID, version: int) -> None:
+    async def _assert_closed(self, tx: Transaction, known: KnownRows, id: UUID, epoch: UUID, version: int) -> None:
         """Raises NotClosedYet unless this is what the feed of the thing's owner led to, in the epoch that it is in."""
         key = next(iter(known.table.primary_key)).name
         closed = (
@@ -68,9 +65,9 @@ class Counting:
             f" AND NOT {parked.lies_aside(self._service, known.owner, ':id')}"
         )
         values = {"owner": known.owner, "id": id, "epoch": epoch, "version": version}
-        if not (await tx.execute(text(f"SELECT EXISTS ({closed})"), values)).scalar_one():
+        if not (await tx.execute(f"SELECT EXISTS ({closed})", values)).value():
             raise NotClosedYet(f"the {known.type} is not closed in {self._service} at that version yet", type=known.type, id=id)
 
-    async def _left(self, tx: AsyncConnection, column: Column, id: UUID) -> int:
+    async def _left(self, tx: Transaction, column: Column, id: UUID) -> int:
         some = f"SELECT FROM {column.service}.{column.table} WHERE {column.name} = :id LIMIT {COUNT_MAX}"
-        return int((await tx.execute(text(f"SELECT count(*) FROM ({some}) n"), {"id": id})).scalar_one())
+        return int((await tx.execute(f"SELECT count(*) FROM ({some}) n", {"id": id})).value())

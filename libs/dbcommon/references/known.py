@@ -2,34 +2,19 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    Column,
-    Index,
-    MetaData,
-    SmallInteger,
-    Table,
-    UniqueConstraint,
-    Uuid,
-    func,
-    select,
-    text,
-    update,
-)
-from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import BigInteger, Boolean, Column, Index, MetaData, SmallInteger, Table, UniqueConstraint, Uuid, text
 
 from dbcommon import parked
-from dbcommon.database import Database
+from dbcommon.database import Database, Transaction
 from dbcommon.references.answers import Answer
 from dbcommon.references.closing import Closed, Closing
 from dbcommon.references.states import Known, Referent
 from dbcommon.references.together import Together
+from dbcommon.statements import inserting, inserting_all, lists, updating
 from faults import Fault, FeedStale, ReferenceClosed
 
 KNOWN_CACHED = 100_000
@@ -68,7 +53,8 @@ class KnownRows:
         """`facts` gives the columns that are kept of an entity, from what its owner says of it."""
         self._platform = platform
         self.table = known
-        self.key = next(iter(known.primary_key))
+        self.key = next(iter(known.primary_key)).name
+        self._among = f"SELECT {self.key} FROM {known.fullname} WHERE {self.key} = ANY(:ids)"
         self._facts = facts
         self.closing = Closing(platform, known, type=type, closed=closed)
         self._seen: OrderedDict[UUID, float] = OrderedDict()
@@ -91,8 +77,7 @@ class KnownRows:
 
     async def _look(self, ids: Mapping[UUID, None]) -> Mapping[UUID, bool]:
         """Which of the IDs have a row."""
-        async with self._platform.transaction(read_only=True) as tx:
-            found: set[UUID] = set((await tx.execute(select(self.key).where(self.key.in_(ids)))).scalars())
+        found = set((await self._platform.look(self._among, {"ids": list(ids)})).column())
         self._remember(found)
         return {id: id in found for id in ids}
 
@@ -112,10 +97,9 @@ class KnownRows:
         """Stores the answers to several calls; what refuses one of them refuses no other."""
         schema, refused = str(self.table.schema), dict[UUID, Fault | None].fromkeys(answers)
         async with self._platform.transaction() as tx:
-            present = text(
-                f"SELECT epoch FROM {schema}.feed_state WHERE owner = :owner FOR NO KEY UPDATE"
-            )  # not FOR SHARE: sharers that overlap would keep the consumer out for ever
-            epoch = (await tx.execute(present, {"owner": self.owner})).scalar_one_or_none()
+            # Not FOR SHARE: sharers that overlap would keep the consumer out for ever.
+            present = f"SELECT epoch FROM {schema}.feed_state WHERE owner = :owner FOR NO KEY UPDATE"
+            epoch = (await tx.execute(present, {"owner": self.owner})).value_or_none()
             for id in await parked.among(tx, schema, self.owner, answers.keys()):
                 refused[id] = FeedStale(f"not caught up with {self.owner}: an event could not be applied yet", feed=self.owner)
             for id, answer in answers.items():
@@ -127,58 +111,63 @@ class KnownRows:
                 if not refused[id]
             ]
             if rows:
-                await tx.execute(insert(self.table).values(rows).on_conflict_do_nothing())
-        self._remember({row[self.key.name] for row in rows})
+                await tx.execute(f"{inserting_all(self.table, rows[0])} ON CONFLICT DO NOTHING", lists(rows))
+        self._remember({row[self.key] for row in rows})
         return refused
 
-    async def apply(self, tx: AsyncConnection, event: Any) -> None:
+    async def apply(self, tx: Transaction, event: Any) -> None:
         """Applies an event of the owner's feed: the first step of closing, or a reopening (rule 2)."""
         id, epoch = UUID(event.entity_id), UUID(event.epoch)
         row = self._row(id, epoch, event.version, event.referent_state, event.payload)
-        newer = (self.table.c.epoch != epoch) | (self.table.c.version < event.version)
+        newer = f"({self.table.name}.epoch <> :epoch OR {self.table.name}.version < :version)"
         if row["state"] == Known.OPEN:
-            await tx.execute(update(self.table).where(self.key == id, newer).values(row))
-        else:  # without the key: in SET it would make ON CONFLICT wait for every open write that refers, even unchanged
-            news = {name: value for name, value in row.items() if name != self.key.name}
-            insertion = insert(self.table).values(row)
-            await tx.execute(insertion.on_conflict_do_update(index_elements=[self.key], set_=news, where=newer))
+            await tx.execute(f"{updating(self.table, self._news(row))} WHERE {self.key} = :{self.key} AND {newer}", row)
+        else:
+            await tx.execute(f"{inserting(self.table, row)} {self._taken_over(row)} WHERE {newer}", row)
 
-    async def replace(self, tx: AsyncConnection, events: Sequence[Any]) -> None:
+    def _news(self, row: Iterable[str]) -> list[str]:
+        """Columns without the key: in SET it would make ON CONFLICT wait for every open write that refers, even unchanged."""
+        return [name for name in row if name != self.key]
+
+    def _taken_over(self, row: Iterable[str]) -> str:
+        news = ", ".join(f"{name} = excluded.{name}" for name in self._news(row))
+        return f"ON CONFLICT ({self.key}) DO UPDATE SET {news}"
+
+    async def replace(self, tx: Transaction, events: Sequence[Any]) -> None:
         """Takes over what the owner has now, whatever is here: what is OPEN only where a row is there, all else everywhere (rule 3).
 
         What is not OPEN has its second step before it, as by an event: a write may be open. In one statement, by ID.
         """
         rows = [self._row(UUID(e.entity_id), UUID(e.epoch), e.version, e.referent_state, e.payload) for e in events]
-        there: set[UUID] = set(
-            (await tx.execute(select(self.key).where(self.key.in_([row[self.key.name] for row in rows])))).scalars()
-        )
-        wanted = [row for row in rows if row["state"] != Known.OPEN or row[self.key.name] in there]
+        there = set((await tx.execute(self._among, {"ids": [row[self.key] for row in rows]})).column())
+        wanted = [row for row in rows if row["state"] != Known.OPEN or row[self.key] in there]
         for names in {tuple(row) for row in wanted}:  # what is gone may have no facts
-            insertion = insert(self.table).values([row for row in wanted if tuple(row) == names])
-            news = {name: insertion.excluded[name] for name in names if name != self.key.name}
-            await tx.execute(insertion.on_conflict_do_update(index_elements=[self.key], set_=news))
+            alike = [row for row in wanted if tuple(row) == names]
+            await tx.execute(f"{inserting_all(self.table, names)} {self._taken_over(names)}", lists(alike))
 
-    async def close_unknown(self, tx: AsyncConnection, epoch: UUID) -> None:
+    async def close_unknown(self, tx: Transaction, epoch: UUID) -> None:
         """After all that the owner has was replaced in this epoch: what was not, it does not know, and nobody refers to it any more.
 
         The row keeps its own epoch, so it acknowledges nothing; should the owner know the thing again, any event of it applies.
         What lies aside is known to the owner, and not closed.
         """
-        applied = text("NOT " + parked.lies_aside(str(self.table.schema), self.owner, f"{self.table.name}.{self.key.name}"))
-        unknown = update(self.table).where(self.table.c.epoch != epoch, self.table.c.state == Known.OPEN, applied)
-        await tx.execute(unknown.values(state=Known.CLOSING.value))
+        applied = "NOT " + parked.lies_aside(str(self.table.schema), self.owner, f"{self.table.name}.{self.key}")
+        close = f"UPDATE {self.table.fullname} SET state = {Known.CLOSING:d} WHERE epoch <> :epoch AND state = {Known.OPEN:d}"
+        await tx.execute(f"{close} AND {applied}", {"epoch": epoch})
 
-    async def count(self, tx: AsyncConnection, ids: Sequence[UUID] | None = None) -> int:
+    async def count(self, tx: Transaction, ids: Sequence[UUID] | None = None) -> int:
         """How many rows there are; of these IDs, where some are given."""
-        counted = select(func.count()).select_from(self.table)
-        return int((await tx.execute(counted if ids is None else counted.where(self.key.in_(ids)))).scalar_one())
+        counted = f"SELECT count(*) FROM {self.table.fullname}"
+        if ids is None:
+            return int((await tx.execute(counted)).value())
+        return int((await tx.execute(f"{counted} WHERE {self.key} = ANY(:ids)", {"ids": list(ids)})).value())
 
     def _row(self, id: UUID, epoch: UUID, version: int, referent: int, facts: Any) -> dict[str, Any]:
         """The row after it was heard of: what is not OPEN has its second step before it (rule 2)."""
         state = Known.OPEN if referent == Referent.OPEN else Known.CLOSING
         gone = referent == Referent.PURGED
         kept = {} if gone and not facts.type_url else self._facts(facts)  # what is gone may have none any more
-        return {self.key.name: id, "epoch": epoch, "version": version, "state": state.value, "gone": gone, **kept}
+        return {self.key: id, "epoch": epoch, "version": version, "state": state.value, "gone": gone, **kept}
 
     def _remember(self, ids: set[UUID]) -> None:
         now = asyncio.get_running_loop().time()

@@ -16,10 +16,7 @@ from enum import Enum
 from typing import Protocol
 from uuid import UUID
 
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
-
-from dbcommon.database import Database, durably
+from dbcommon.database import Database, Transaction, durably
 from dbcommon.references.epochs import present_epoch
 from dbcommon.references.registering import Expected, Registry
 
@@ -42,13 +39,13 @@ class Purgeable(Protocol):
     def type(self) -> str:
         """As events and references name it."""
 
-    async def lock(self, tx: AsyncConnection, id: UUID) -> tuple[Stage, int]:
+    async def lock(self, tx: Transaction, id: UUID) -> tuple[Stage, int]:
         """Locks a thing until the transaction ends; its stage and version."""
 
-    async def advance(self, tx: AsyncConnection, id: UUID, stage: Stage) -> int:
+    async def advance(self, tx: Transaction, id: UUID, stage: Stage) -> int:
         """Raises the version of a locked thing, takes it to LEFT or PURGING, announces it; the new version."""
 
-    async def erase(self, tx: AsyncConnection, id: UUID) -> None:
+    async def erase(self, tx: Transaction, id: UUID) -> None:
         """Makes a locked thing PURGED, and removes what belongs to it. Its version stays: there is nothing new to hear."""
 
 
@@ -82,7 +79,7 @@ class Purges:
         self._service = service
         self._registry = registry
 
-    async def begin(self, tx: AsyncConnection, things: Purgeable, id: UUID) -> None:
+    async def begin(self, tx: Transaction, things: Purgeable, id: UUID) -> None:
         """Begins the purge of a locked thing, in the caller's transaction. One that is PURGING goes on. Raises FeedStale."""
         stage, _ = await things.lock(tx, id)
         epoch = await present_epoch(tx, self._service)
@@ -97,7 +94,7 @@ class Purges:
         async with self._platform.transaction() as tx:
             stage, version = await things.lock(tx, id)
             epoch = await present_epoch(tx, self._service)
-            select = text(f"SELECT epoch, version FROM {self._service}.purges WHERE type = :type AND id = :id")
+            select = f"SELECT epoch, version FROM {self._service}.purges WHERE type = :type AND id = :id"
             row = (await tx.execute(select, {"type": things.type, "id": id})).first()
             if stage not in {Stage.LEFT, Stage.PURGING} or row is None or row.version != version:
                 return None
@@ -121,7 +118,7 @@ class Purges:
             if not await self._holds(tx, things, asked):
                 return False
             await things.erase(tx, asked.id)
-            end = text(f"DELETE FROM {self._service}.purges WHERE type = :type AND id = :id")
+            end = f"DELETE FROM {self._service}.purges WHERE type = :type AND id = :id"
             await tx.execute(end, {"type": things.type, "id": asked.id})
             return True
 
@@ -130,8 +127,7 @@ class Purges:
         statement = (
             f"SELECT type, id FROM {self._service}.purges WHERE purging_time IS NOT NULL ORDER BY random() LIMIT {UNFINISHED_MAX}"
         )
-        async with self._platform.transaction(read_only=True) as tx:
-            return [(row.type, row.id) for row in await tx.execute(text(statement))]
+        return [(row.type, row.id) for row in await self._platform.look(statement)]
 
     async def tombstones(self) -> Tombstones:
         """How many things are PURGING, and for how long."""
@@ -139,24 +135,23 @@ class Purges:
             "SELECT count(*) AS count, coalesce(extract(epoch FROM now() - min(purging_time)), 0)::float8 AS seconds"
             f" FROM {self._service}.purges WHERE purging_time IS NOT NULL"
         )
-        async with self._platform.transaction(read_only=True) as tx:
-            row = (await tx.execute(text(statement))).one()
+        row = (await self._platform.look(statement)).one()
         return Tombstones(count=row[0], seconds=row.seconds)
 
-    async def _holds(self, tx: AsyncConnection, things: Purgeable, asked: Asked) -> bool:
+    async def _holds(self, tx: Transaction, things: Purgeable, asked: Asked) -> bool:
         """Whether what was asked about is still so; locks the thing, and the registry until nobody new can have registered."""
         stage, version = await things.lock(tx, asked.id)
-        lock = text(f"SELECT version FROM {self._service}.registry FOR NO KEY UPDATE")
-        registry: int = (await tx.execute(lock)).scalar_one()
+        lock = f"SELECT version FROM {self._service}.registry FOR NO KEY UPDATE"
+        registry: int = (await tx.execute(lock)).value()
         epoch = await present_epoch(tx, self._service)
         return (stage, version, registry, epoch) == (asked.stage, asked.version, asked.expected.version, asked.epoch)
 
-    async def _unpublished(self, tx: AsyncConnection, things: Purgeable, id: UUID) -> bool:
+    async def _unpublished(self, tx: Transaction, things: Purgeable, id: UUID) -> bool:
         """Whether an event of a locked thing waits for the relay: who shakes hands would hear of a head before it."""
-        statement = text(f"SELECT EXISTS (SELECT FROM {self._service}.outbox WHERE type = :type AND entity_id = :id)")
-        return bool((await tx.execute(statement, {"type": things.type, "id": id})).scalar_one())
+        statement = f"SELECT EXISTS (SELECT FROM {self._service}.outbox WHERE type = :type AND entity_id = :id)"
+        return bool((await tx.execute(statement, {"type": things.type, "id": id})).value())
 
-    async def _announce(self, tx: AsyncConnection, things: Purgeable, id: UUID, stage: Stage, epoch: UUID) -> int:
+    async def _announce(self, tx: Transaction, things: Purgeable, id: UUID, stage: Stage, epoch: UUID) -> int:
         version = await things.advance(tx, id, stage)
         note = (
             f"INSERT INTO {self._service}.purges AS p (type, id, epoch, version, purging_time)"
@@ -165,5 +160,5 @@ class Purges:
             " purging_time = CASE WHEN :purging THEN coalesce(p.purging_time, excluded.purging_time) END"
         )
         values = {"type": things.type, "id": id, "epoch": epoch, "version": version, "purging": stage is Stage.PURGING}
-        await tx.execute(text(note), values)
+        await tx.execute(note, values)
         return version

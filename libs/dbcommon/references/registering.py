@@ -6,10 +6,9 @@ from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import BigInteger, Boolean, Column, DateTime, MetaData, SmallInteger, Table, Text, Uuid, func, text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 import referring
-from dbcommon.database import Database, durably
+from dbcommon.database import Database, Transaction, durably
 from dbcommon.feed import Feed
 from dbcommon.schema import Access
 from faults import InvalidArgument, PurgeUnfinished
@@ -106,23 +105,23 @@ class Registry:
             raise InvalidArgument(foreign)
         async with self._platform.transaction() as tx:
             await durably(tx)
-            await tx.execute(text(f"SELECT FROM {self._service}.registry FOR NO KEY UPDATE"))
+            await tx.execute(f"SELECT FROM {self._service}.registry FOR NO KEY UPDATE")
             there = await self._registered(tx, columns[0].service)
             new = [column for column in columns if (column.type, column.place) not in there]
             await self._refuse_meanwhile(tx, [column for column in new if column not in self._contract])
             for column in new:
-                await tx.execute(text(self._insert()), _values(column))
+                await tx.execute(self._insert(), _values(column))
             if new:
-                await tx.execute(text(f"UPDATE {self._service}.registry SET version = version + 1"))
+                await tx.execute(f"UPDATE {self._service}.registry SET version = version + 1")
         head = await self._feed.head()
         return head.epoch, head.position
 
-    async def expected(self, tx: AsyncConnection, type: str) -> Expected:
+    async def expected(self, tx: Transaction, type: str) -> Expected:
         """Who refers to things of that type, by a rule that holds something back or takes something along."""
-        version: int = (await tx.execute(text(f"SELECT version FROM {self._service}.registry"))).scalar_one()
+        version: int = (await tx.execute(f"SELECT version FROM {self._service}.registry")).value()
         statement = f'SELECT service, "column", rule FROM {self._service}.referrers WHERE type = :type AND rule <> :keep'
         columns: dict[str, dict[str, Rule]] = {}
-        for row in await tx.execute(text(statement), {"type": type, "keep": Rule.KEEP.value}):
+        for row in await tx.execute(statement, {"type": type, "keep": Rule.KEEP.value}):
             columns.setdefault(row.service, {})[row.column] = Rule(row.rule)
         for column in self._contract:  # the contract of this code wins: a rule may have changed since it was registered
             if column.type == type:
@@ -132,8 +131,7 @@ class Registry:
     async def referrers(self) -> list[AskedAbout]:
         """Who is asked before something is purged."""
         statement = f'SELECT type, service, "column", rule, since FROM {self._service}.referrers WHERE rule <> :keep'
-        async with self._platform.transaction(read_only=True) as tx:
-            rows = (await tx.execute(text(statement), {"keep": Rule.KEEP.value})).all()
+        rows = await self._platform.look(statement, {"keep": Rule.KEEP.value})
         named = {(each.type, each.service, each.place): each.rule for each in self._contract}
         since = {(row.type, row.service, row.column): row.since for row in rows}
         rules = {(row.type, row.service, row.column): Rule(row.rule) for row in rows} | named
@@ -154,8 +152,8 @@ class Registry:
         delete = f'DELETE FROM {self._service}.referrers WHERE service = :service AND "column" = ANY(:columns) RETURNING "column"'
         async with self._platform.transaction() as tx:
             await durably(tx)
-            await tx.execute(text(f"UPDATE {self._service}.registry SET version = version + 1"))
-            there: set[str] = set((await tx.execute(text(delete), {"service": service, "columns": list(columns)})).scalars())
+            await tx.execute(f"UPDATE {self._service}.registry SET version = version + 1")
+            there: set[str] = set((await tx.execute(delete, {"service": service, "columns": list(columns)})).column())
             refused = {
                 column: f"{service} has registered no such column"
                 if column not in named
@@ -166,15 +164,15 @@ class Registry:
             if refused:
                 raise InvalidArgument(refused)
 
-    async def _registered(self, tx: AsyncConnection, service: str) -> set[tuple[str, str]]:
+    async def _registered(self, tx: Transaction, service: str) -> set[tuple[str, str]]:
         statement = f'SELECT type, "column" FROM {self._service}.referrers WHERE service = :service'
-        return {(row.type, row.column) for row in await tx.execute(text(statement), {"service": service})}
+        return {(row.type, row.column) for row in await tx.execute(statement, {"service": service})}
 
-    async def _refuse_meanwhile(self, tx: AsyncConnection, newcomers: Sequence[referring.Column]) -> None:
+    async def _refuse_meanwhile(self, tx: Transaction, newcomers: Sequence[referring.Column]) -> None:
         """Raises PurgeUnfinished where a thing is on its way out about which the newcomers were not asked."""
         statement = f"SELECT count(*) FROM {self._service}.purges WHERE type = ANY(:types) AND purging_time IS NOT NULL"
         types = sorted({column.type for column in newcomers})
-        count: int = (await tx.execute(text(statement), {"types": types})).scalar_one()
+        count: int = (await tx.execute(statement, {"types": types})).value()
         if count:
             raise PurgeUnfinished(f"{count} purges have to end first", types=", ".join(types))
 

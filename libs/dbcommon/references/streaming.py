@@ -4,9 +4,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
-from dbcommon.database import Database
+from dbcommon.database import Database, Transaction
 from dbcommon.feed import Feed
 from dbcommon.references.answers import Found
 from dbcommon.references.epochs import present_epoch
@@ -16,7 +14,7 @@ PAGE_SIZE = 500
 
 Listed = tuple[UUID, UUID | None, Found]
 """ID, tenant, and what there is."""
-Reader = Callable[[AsyncConnection, UUID | None, int], Awaitable[Sequence[Listed]]]
+Reader = Callable[[Transaction, UUID | None, int], Awaitable[Sequence[Listed]]]
 """Things by ID, after an ID, at most so many."""
 
 

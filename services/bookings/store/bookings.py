@@ -1,99 +1,98 @@
 """Bookings, one at a time."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import TextClause, bindparam, delete, func, insert, select, text, update
-from sqlalchemy.dialects.postgresql import insert as upsert
-from sqlalchemy.sql import ColumnElement
-
 from bookings.domain.bookings import Booking, BookingNotFound, CancelledBy, State
 from bookings.domain.price import Guests, Line
 from bookings.domain.slots import Slot, SlotKey, full
-from bookings.tables import bookings, lost_money, outbox, price_lines
+from bookings.tables import bookings, outbox
 from dbcommon import feed, parked, references
 from dbcommon.constraints import refusing
-from dbcommon.database import Transaction
+from dbcommon.database import Database, Transaction
 from dbcommon.feed import Event
+from dbcommon.statements import inserting, updating
 
 
-async def insert_booking(tx: Transaction, booking: Booking, slot: Slot) -> Booking:
-    """Takes a place. Raises SlotFull, ReferenceClosed, FeedStale: the database decides all of them."""
+async def insert_booking(tx: Transaction, booking: Booking, slot: Slot, event: Event) -> Booking:
+    """Takes a place, and tells others of it, in one statement. Raises SlotFull, ReferenceClosed, FeedStale: the database decides."""
+    row = _row(booking)
+    lines: dict[str, list[Any]] = {
+        "line": list(range(len(booking.lines))),
+        "line_kind": [line.kind for line in booking.lines],
+        "line_quantity": [line.quantity for line in booking.lines],
+        "line_unit_minor": [line.unit_minor for line in booking.lines],
+        "line_amount_minor": [line.amount_minor for line in booking.lines],
+    }
+    announcing, told = feed.appending(outbox, event)
     faults = {
         "slots_within_capacity": full(slot),
         **references.refusals("bookings", "station_id", type="identity.Station", owner="identity"),
     }
     with refusing(faults):
-        await tx.execute(insert(bookings).values(_row(booking)))
-    lines = [
-        {
-            "station_id": booking.station_id,
-            "booking_id": booking.booking_id,
-            "line": number,
-            "kind": line.kind,
-            "quantity": line.quantity,
-            "unit_minor": line.unit_minor,
-            "amount_minor": line.amount_minor,
-        }
-        for number, line in enumerate(booking.lines)
-    ]
-    await tx.execute(insert(price_lines).values(lines))
+        await tx.execute(
+            f"WITH booking AS ({inserting(bookings, row)}), priced AS ({LINES}) {announcing}", {**row, **lines, **told}
+        )
     return booking
 
 
-async def get(tx: Transaction, station_id: UUID, booking_id: UUID) -> Booking:
-    """A booking with its price lines. Raises BookingNotFound."""
-    booking = await _one(tx, station_id, booking_id, lock=False)
-    return replace(booking, lines=await _lines(tx, station_id, booking_id))
+async def get(app: Database, station_id: UUID, booking_id: UUID) -> Booking:
+    """A booking with its price lines, in one round trip. Raises BookingNotFound."""
+    body = f"SELECT {COLUMNS}, {PRICED} FROM bookings.bookings b WHERE b.station_id = s.tenant AND b.id = $2 LIMIT 1"
+    return _one(await app.read(body, booking_id, tenant=station_id), booking_id)
 
 
 async def lock_booking(tx: Transaction, station_id: UUID, booking_id: UUID) -> Booking:
-    """A booking without its price lines, locked; what changes its place has locked its slot before. Raises BookingNotFound."""
-    return await _one(tx, station_id, booking_id, lock=True)
+    """A booking with its lines, locked; what changes its place has locked its slot before. Raises BookingNotFound."""
+    lock = (
+        f"SELECT {COLUMNS}, {PRICED} FROM bookings.bookings b WHERE b.station_id = :station AND b.id = :id FOR NO KEY UPDATE"
+    )  # fmt: skip
+    return _one(await tx.execute(lock, {"station": station_id, "id": booking_id}), booking_id)
 
 
-async def _one(tx: Transaction, station_id: UUID, booking_id: UUID, *, lock: bool) -> Booking:
-    statement = select(bookings).where(bookings.c.station_id == station_id, bookings.c.id == booking_id)
-    row = (await tx.execute(statement.with_for_update(key_share=True) if lock else statement)).mappings().first()
+def _one(rows: Sequence[Any], booking_id: UUID) -> Booking:
+    if not rows:
+        raise BookingNotFound("there is no such booking in this station", booking_id=booking_id)
+    row = rows[0]
+    lines = zip(row["line_kinds"], row["line_quantities"], row["line_units_minor"], strict=True)
+    return replace(
+        _booking(row), lines=tuple(Line(kind=kind, quantity=quantity, unit_minor=unit) for kind, quantity, unit in lines)
+    )
+
+
+async def lock_paid(tx: Transaction, station_id: UUID, booking_id: UUID) -> tuple[Booking, UUID | None, int]:
+    """A booking without its lines, likewise locked, with epoch and version of the account's event that it has applied.
+
+    Raises BookingNotFound. For the platform's role, which sees no lines.
+    """
+    lock = (
+        f"SELECT {COLUMNS}, b.paid_epoch, b.paid_version FROM bookings.bookings b WHERE b.station_id = :station AND b.id = :id"
+        " FOR NO KEY UPDATE"
+    )
+    row = (await tx.execute(lock, {"station": station_id, "id": booking_id})).first()
     if row is None:
         raise BookingNotFound("there is no such booking in this station", booking_id=booking_id)
-    return _booking(row)
-
-
-async def paid_so_far(tx: Transaction, station_id: UUID, booking_id: UUID) -> tuple[UUID | None, int]:
-    """Epoch and version of the account's event that the booking has applied."""
-    columns = (bookings.c.paid_epoch, bookings.c.paid_version)
-    where = (bookings.c.station_id == station_id, bookings.c.id == booking_id)
-    row = (await tx.execute(select(*columns).where(*where))).one()
-    return row.paid_epoch, row.paid_version
+    return _booking(row), row["paid_epoch"], row["paid_version"]
 
 
 async def note_lost(tx: Transaction, booking_id: UUID) -> None:
     """Notes that what a booking has paid is lost to payments."""
-    await _note_lost(tx, bookings.c.id == booking_id)
+    await tx.execute(NOTING.format(which="b.id = :id"), {"id": booking_id})
 
 
 async def note_untold(tx: Transaction, epoch: UUID) -> int:
     """Likewise of all, of any station, of which no account has told in an epoch: how many. What lies aside was told; locks no booking."""
-    told = text("NOT " + parked.lies_aside("bookings", "payments", "bookings.id"))
-    return await _note_lost(tx, bookings.c.paid_epoch.is_distinct_from(epoch), told)
-
-
-async def _note_lost(tx: Transaction, *which: ColumnElement[bool] | TextClause) -> int:
-    """What was settled stays so, but for more."""
-    lost = select(bookings.c.id, bookings.c.station_id, bookings.c.paid_minor).where(bookings.c.paid_minor > 0, *which)
-    noting = upsert(lost_money).from_select(["booking_id", "station_id", "paid_minor"], lost)
-    news = {"paid_minor": noting.excluded.paid_minor, "settled_time": None}
-    more = noting.excluded.paid_minor > lost_money.c.paid_minor
-    return (await tx.execute(noting.on_conflict_do_update(index_elements=["booking_id"], set_=news, where=more))).rowcount
+    told = parked.lies_aside("bookings", "payments", "b.id")
+    return await tx.count(NOTING.format(which=f"b.paid_epoch IS DISTINCT FROM :epoch AND NOT {told}"), {"epoch": epoch})
 
 
 async def found_again(tx: Transaction, booking_id: UUID, captured_minor: int) -> None:
     """Strikes what was lost, where as much was captured."""
-    columns = lost_money.c
-    await tx.execute(delete(lost_money).where(columns.booking_id == booking_id, columns.paid_minor <= captured_minor))
+    struck = "DELETE FROM bookings.lost_money WHERE booking_id = :id AND paid_minor <= :captured"
+    await tx.execute(struck, {"id": booking_id, "captured": captured_minor})
 
 
 async def present_epoch(tx: Transaction) -> UUID | None:
@@ -103,80 +102,82 @@ async def present_epoch(tx: Transaction) -> UUID | None:
 
 async def lock_overdue(tx: Transaction, *, now: datetime, limit: int) -> list[Booking]:
     """PENDING bookings whose deposit should have come, of any station, without lines, locked; left out is what others have locked."""
-    deadline = bookings.c.deposit_deadline_time
-    return await _locked(tx, _is(State.PENDING), deadline <= now, order=deadline, limit=limit)
+    where = f"state = {State.PENDING:d} AND deposit_deadline_time <= :now ORDER BY deposit_deadline_time"
+    return await _locked(tx, where, {"now": now, "limit": limit})
 
 
 async def lock_unanswered(tx: Transaction, *, now: datetime, least: timedelta, most: timedelta, limit: int) -> list[Booking]:
     """EXPIRING bookings that payments was asked about in vain, likewise: as long ago as it had taken until then, or `most`."""
-    asked = bookings.c.update_time
-    pause = func.least(asked - bookings.c.expiring_time, most)
-    return await _locked(tx, _is(State.EXPIRING), asked <= now - least, asked + pause <= now, order=asked, limit=limit)
+    where = (
+        f"state = {State.EXPIRING:d} AND update_time <= :before"
+        " AND update_time + least(update_time - expiring_time, :most) <= :now ORDER BY update_time"
+    )
+    return await _locked(tx, where, {"now": now, "before": now - least, "most": most, "limit": limit})
 
 
-def _is(state: State) -> ColumnElement[bool]:
-    """As a literal: the partial indexes are chosen by it, also for a generic plan."""
-    return bookings.c.state == bindparam("state", state.value, literal_execute=True)
+async def _locked(tx: Transaction, where: str, values: Mapping[str, Any]) -> list[Booking]:
+    """States stand in conditions as literals: partial indexes are chosen by them, also for a generic plan."""
+    statement = f"SELECT {COLUMNS} FROM bookings.bookings b WHERE {where} LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED"
+    return [_booking(row) for row in await tx.execute(statement, values)]
 
 
-async def _locked(tx: Transaction, *where: ColumnElement[bool], order: ColumnElement[Any], limit: int) -> list[Booking]:
-    statement = select(bookings).where(*where).order_by(order).limit(limit)
-    rows = await tx.execute(statement.with_for_update(key_share=True, skip_locked=True))
-    return [_booking(row) for row in rows.mappings()]
-
-
-async def save(tx: Transaction, booking: Booking, **paid_by: Any) -> None:
-    """Writes what can change; the row is locked. `paid_by`: `paid_epoch`, `paid_version`."""
-    changed = {name: value for name, value in _row(booking).items() if name in _CHANGING}
-    where = (bookings.c.station_id == booking.station_id, bookings.c.id == booking.booking_id)
-    await tx.execute(update(bookings).where(*where).values(**changed, **paid_by))
-
-
-async def announce(tx: Transaction, event: Event) -> None:
-    """Tells other services of a change, once the booking's row is locked."""
-    await feed.append(tx, outbox, event)
-
-
-async def slot_of(tx: Transaction, station_id: UUID, booking_id: UUID) -> SlotKey:
-    """The slot that a booking stands in, unlocked. Raises BookingNotFound."""
-    columns = (bookings.c.slot_date, bookings.c.slot_start)
-    where = (bookings.c.station_id == station_id, bookings.c.id == booking_id)
-    row = (await tx.execute(select(*columns).where(*where))).first()
-    if row is None:
-        raise BookingNotFound("there is no such booking in this station", booking_id=booking_id)
-    return SlotKey(date=row.slot_date, start=row.slot_start)
+async def save(tx: Transaction, booking: Booking, event: Event | None, **paid_by: Any) -> None:
+    """Writes what can change of a locked booking, and tells others, in one statement. `paid_by`: `paid_epoch`, `paid_version`."""
+    row = _row(booking)
+    changed = {name: row[name] for name in _CHANGING} | paid_by
+    saving = f"{updating(bookings, changed)} WHERE station_id = :station_id AND id = :id"
+    values = {**changed, "station_id": booking.station_id, "id": booking.booking_id}
+    if event is None:
+        await tx.execute(saving, values)
+        return
+    announcing, told = feed.appending(outbox, event)
+    await tx.execute(f"WITH booking AS ({saving}) {announcing}", {**values, **told})
 
 
 async def referents(tx: Transaction, ids: list[UUID]) -> list[Booking]:
     """The bookings among these IDs, of any station, without lines: what other services are told of."""
-    rows = await tx.execute(select(bookings).where(bookings.c.id.in_(ids)))
-    return [_booking(row) for row in rows.mappings()]
+    statement = f"SELECT {COLUMNS} FROM bookings.bookings b WHERE id = ANY(:ids)"
+    return [_booking(row) for row in await tx.execute(statement, {"ids": ids})]
 
 
 async def referents_after(tx: Transaction, booking_id: UUID | None, limit: int) -> list[Booking]:
     """Bookings by ID, after an ID, of any station, without lines."""
-    statement = select(bookings).order_by(bookings.c.id).limit(limit)
-    if booking_id is not None:
-        statement = statement.where(bookings.c.id > booking_id)
-    return [_booking(row) for row in (await tx.execute(statement)).mappings()]
+    statement = f"SELECT {COLUMNS} FROM bookings.bookings b WHERE id > :after ORDER BY id LIMIT :limit"
+    return [_booking(row) for row in await tx.execute(statement, {"after": booking_id or UUID(int=0), "limit": limit})]
 
 
-async def _lines(tx: Transaction, station_id: UUID, booking_id: UUID) -> tuple[Line, ...]:
-    where = (price_lines.c.station_id == station_id, price_lines.c.booking_id == booking_id)
-    rows = await tx.execute(select(price_lines).where(*where).order_by(price_lines.c.line))
-    return tuple(Line(kind=row.kind, quantity=row.quantity, unit_minor=row.unit_minor) for row in rows)
-
-
-_CHANGING = frozenset((
+_CHANGING = (
     "state", "paid_minor", "confirm_time", "expiring_time", "cancel_time", "cancelled_by", "refund_basis_points", "version",
     "update_time",
-))  # fmt: skip
+)  # fmt: skip
 _SAME = (
     "station_id", "reference", "customer_id", "start_time", "end_time", "time_zone", "currency_code", "total_minor",
     "deposit_minor", "paid_minor", "policy_version", "requests", "deposit_deadline_time", "created_by", "created_by_name",
     "confirm_time", "expiring_time", "cancel_time", "refund_basis_points", "version", "create_time", "update_time",
 )  # fmt: skip
 """Columns and fields of one name and one type."""
+
+
+COLUMNS = ", ".join(
+    f"b.{name}" for name in ("id", "state", "slot_date", "slot_start", "adults", "children", "infants", "cancelled_by", *_SAME)
+)
+PRICED = ", ".join(
+    f"ARRAY(SELECT l.{column} FROM bookings.price_lines l WHERE l.station_id = b.station_id AND l.booking_id = b.id ORDER BY l.line)"
+    f" AS {name}"
+    for column, name in (("kind", "line_kinds"), ("quantity", "line_quantities"), ("unit_minor", "line_units_minor"))
+)
+LINES = (
+    "INSERT INTO bookings.price_lines (station_id, booking_id, line, kind, quantity, unit_minor, amount_minor)"
+    " SELECT CAST(:station_id AS uuid), CAST(:id AS uuid), l.* FROM unnest(CAST(:line AS smallint[]), CAST(:line_kind AS text[]),"
+    " CAST(:line_quantity AS integer[]), CAST(:line_unit_minor AS bigint[]), CAST(:line_amount_minor AS bigint[])) l"
+)
+NOTING = (
+    "INSERT INTO bookings.lost_money AS lost (booking_id, station_id, paid_minor)"
+    " SELECT b.id, b.station_id, b.paid_minor FROM bookings.bookings b WHERE b.paid_minor > 0 AND {which}"
+    " ON CONFLICT (booking_id) DO UPDATE SET paid_minor = excluded.paid_minor, settled_time = NULL"
+    " WHERE excluded.paid_minor > lost.paid_minor"
+)
+"""What was settled stays so, but for more."""
 
 
 def _row(booking: Booking) -> dict[str, Any]:

@@ -3,14 +3,13 @@
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import insert, select
-
 from bookings.domain.customers import Customer, CustomerEmailTaken, CustomerNotFound
 from bookings.tables import customers
 from dbcommon import references
 from dbcommon.constraints import refusing
-from dbcommon.database import Transaction
+from dbcommon.database import Database, Transaction
 from dbcommon.private import Keyring
+from dbcommon.statements import inserting
 
 
 async def insert_customer(tx: Transaction, keyring: Keyring, customer: Customer) -> Customer:
@@ -34,22 +33,20 @@ async def insert_customer(tx: Transaction, keyring: Keyring, customer: Customer)
         **references.refusals("customers", "user_id", type="identity.User", owner="identity"),
     }
     with refusing(faults):
-        await tx.execute(insert(customers).values(row))
+        await tx.execute(inserting(customers, row), row)
     return customer
 
 
-async def get_customer(tx: Transaction, keyring: Keyring, customer_id: UUID) -> Customer:
+async def get_customer(app: Database, keyring: Keyring, station_id: UUID, customer_id: UUID) -> Customer:
     """Raises CustomerNotFound."""
-    row = (await tx.execute(select(customers).where(customers.c.id == customer_id))).mappings().first()
-    if row is None:
+    body = f"SELECT {COLUMNS} FROM bookings.customers b WHERE b.station_id = s.tenant AND b.id = $2 LIMIT 1"
+    rows = await app.read(body, customer_id, tenant=station_id)
+    if not rows:
         raise CustomerNotFound("there is no such customer in this station", customer_id=customer_id)
-    return _customer(row, keyring)
+    return _customer(rows[0], keyring)
 
 
-async def expect_customer(tx: Transaction, customer_id: UUID) -> None:
-    """Raises CustomerNotFound; reads nothing private."""
-    if (await tx.execute(select(customers.c.id).where(customers.c.id == customer_id))).first() is None:
-        raise CustomerNotFound("there is no such customer in this station", customer_id=customer_id)
+COLUMNS = "id, station_id, name, email, phone, user_id, version, create_time, update_time"
 
 
 def _place(customer_id: UUID, column: str) -> str:

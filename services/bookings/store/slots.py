@@ -1,65 +1,103 @@
 """Schedules and slots. The row of a slot is the lock of its places; a trigger keeps `taken`, another one the capacity."""
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, delete, insert, select, update
-from sqlalchemy.dialects.postgresql import insert as upsert
-
 from bookings.domain.slots import DEFAULT_WEEK, Schedule, ScheduledSlot, Slot, SlotKey, Station
-from bookings.tables import known_stations, schedule_slots, schedules, slots
+from bookings.tables import schedule_slots, slots
 from dbcommon import references
 from dbcommon.constraints import refusing
-from dbcommon.database import Transaction
+from dbcommon.database import Database, Transaction
+from dbcommon.statements import inserting, inserting_all, lists
 from faults import FeedStale, ReferenceClosed
 
+SLOT = "local_date, local_start, start_time, end_time, capacity, taken"
+IS_SLOT = "station_id = :station AND local_date = :date AND local_start = :start"
+WEEK = ", ".join(
+    f"ARRAY(SELECT w.{column} FROM bookings.schedule_slots w WHERE w.station_id = {{station}}"
+    f" ORDER BY w.weekday, w.local_start) AS week_{column}"
+    for column in ("weekday", "local_start", "length_minutes", "capacity")
+)
+"""The slots of a station's week as arrays, in one order; of the station that an expression names."""
 
-async def station(tx: Transaction, station_id: UUID, *, in_use: bool = False) -> Station:
-    """The facts of the tenant's station. Raises FeedStale where its known row is not there (any more).
 
-    `in_use` raises ReferenceClosed where it is not: early, with a clear answer. What is written, the guard decides.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """What a booking is made of: where, when, and what is taken."""
+
+    station: Station
+    schedule: Schedule
+    slot: Slot | None
+    """The slot's row, where anybody ever took a place in it."""
+    customer_known: bool
+
+
+async def station(tx: Transaction, station_id: UUID) -> Station:
+    """The facts of the tenant's station. Raises FeedStale where its known row is not there (any more)."""
+    facts = "SELECT time_zone, currency_code, state FROM bookings.known_stations WHERE id = :id"
+    return _station((await tx.execute(facts, {"id": station_id})).first(), station_id)
+
+
+async def offer(tx: Transaction, station_id: UUID, key: SlotKey, customer_id: UUID, *, lock: bool) -> Offer:
+    """Everything that a booking is decided by, in one statement; with `lock` the slot is locked until the transaction ends.
+
+    Raises FeedStale, ReferenceClosed where the station is not in use (early, with a clear answer: the guard decides what is
+    written). Reads nothing private.
     """
-    columns = (known_stations.c.time_zone, known_stations.c.currency_code, known_stations.c.state)
-    row = (await tx.execute(select(*columns).where(known_stations.c.id == station_id))).first()
-    if row is None:
-        raise FeedStale("the station has to be checked again", feed="identity")
-    if in_use and row.state != references.Known.OPEN:
+    locking = " FOR NO KEY UPDATE" if lock else ""
+    statement = (
+        f"WITH slot AS MATERIALIZED (SELECT {SLOT} FROM bookings.slots WHERE {IS_SLOT}{locking})"
+        " SELECT k.time_zone, k.currency_code, k.state, h.version, h.update_time, slot.local_date, slot.local_start,"
+        " slot.start_time, slot.end_time, slot.capacity, slot.taken,"
+        " EXISTS (SELECT FROM bookings.customers c WHERE c.station_id = k.id AND c.id = :customer) AS has_customer,"
+        f" {WEEK.format(station='k.id')}"
+        " FROM bookings.known_stations k LEFT JOIN bookings.schedules h ON h.station_id = k.id LEFT JOIN slot ON true"
+        " WHERE k.id = :station"
+    )
+    values = {"station": station_id, "date": key.date, "start": key.start, "customer": customer_id}
+    row = (await tx.execute(statement, values)).first()
+    place = _station(row, station_id)
+    if row.state != references.Known.OPEN:
         raise ReferenceClosed("the station is not in use", field="station_id", type="identity.Station")
-    return Station(station_id=station_id, time_zone=row.time_zone, currency_code=row.currency_code)
+    slot = None if row.local_date is None else _slot(row)
+    return Offer(station=place, schedule=_schedule(row, station_id), slot=slot, customer_known=row.has_customer)
 
 
 async def lock_schedule(tx: Transaction, station_id: UUID, now: datetime) -> Schedule:
     """The station's week, locked until the transaction ends, also the first one. Raises ReferenceClosed, FeedStale."""
-    head = {"station_id": station_id, "version": 0, "update_time": now}
+    first = "INSERT INTO bookings.schedules (station_id, version, update_time) VALUES (:station, 0, :now) ON CONFLICT DO NOTHING"
     with refusing(references.refusals("schedules", "station_id", type="identity.Station", owner="identity")):
-        await tx.execute(upsert(schedules).values(head).on_conflict_do_nothing())
-    await tx.execute(select(schedules.c.version).where(schedules.c.station_id == station_id).with_for_update())
+        await tx.execute(first, {"station": station_id, "now": now})
+    await tx.execute("SELECT version FROM bookings.schedules WHERE station_id = :station FOR UPDATE", {"station": station_id})
     return await schedule(tx, station_id)
 
 
 async def schedule(tx: Transaction, station_id: UUID) -> Schedule:
     """The station's week: the default one (version 0) where it never set its own."""
-    head = (await tx.execute(select(schedules).where(schedules.c.station_id == station_id))).first()
-    if head is None:
-        return Schedule(station_id=station_id, slots=DEFAULT_WEEK)
-    columns = schedule_slots.c
-    rows = await tx.execute(
-        select(schedule_slots).where(columns.station_id == station_id).order_by(columns.weekday, columns.local_start)
+    week = (
+        f"SELECT h.version, h.update_time, {WEEK.format(station='h.station_id')} FROM bookings.schedules h WHERE h.station_id = :id"
     )
-    week = tuple(
-        ScheduledSlot(weekday=row.weekday, start=row.local_start, length_minutes=row.length_minutes, capacity=row.capacity)
-        for row in rows
+    return _schedule((await tx.execute(week, {"id": station_id})).first(), station_id)
+
+
+async def read_schedule(app: Database, station_id: UUID) -> Schedule:
+    """The same, in a statement of its own."""
+    body = (
+        f"SELECT h.version, h.update_time, {WEEK.format(station='h.station_id')} FROM bookings.schedules h"
+        " WHERE h.station_id = s.tenant LIMIT 1"
     )
-    return Schedule(station_id=station_id, slots=week or DEFAULT_WEEK, version=head.version, update_time=head.update_time)
+    rows = await app.read(body, tenant=station_id)
+    return _schedule(rows[0] if rows else None, station_id)
 
 
 async def replace_schedule(tx: Transaction, new: Schedule) -> Schedule:
     """Replaces the week, which is locked."""
-    head = update(schedules).where(schedules.c.station_id == new.station_id)
-    await tx.execute(head.values(version=new.version, update_time=new.update_time))
-    await tx.execute(delete(schedule_slots).where(schedule_slots.c.station_id == new.station_id))
+    head = "UPDATE bookings.schedules SET version = :version, update_time = :time WHERE station_id = :station"
+    await tx.execute(head, {"version": new.version, "time": new.update_time, "station": new.station_id})
+    await tx.execute("DELETE FROM bookings.schedule_slots WHERE station_id = :station", {"station": new.station_id})
     if new.slots:
         rows = [
             {
@@ -71,56 +109,64 @@ async def replace_schedule(tx: Transaction, new: Schedule) -> Schedule:
             }
             for slot in new.slots
         ]
-        await tx.execute(insert(schedule_slots), rows)
+        await tx.execute(inserting_all(schedule_slots, rows[0]), lists(rows))
     return new
 
 
-async def lock_slot(tx: Transaction, station_id: UUID, offered: Slot) -> Slot:
-    """The slot, locked until the transaction ends, with its present capacity and places. Raises ReferenceClosed, FeedStale.
+async def take_slot(tx: Transaction, station_id: UUID, offered: Slot, found: Slot | None) -> Slot:
+    """The slot with its present capacity and places, locked until the transaction ends. Raises ReferenceClosed, FeedStale.
 
-    The row is made when a place is first taken; its capacity follows the schedule whenever it is locked.
+    `found` is its row, where `offer` has locked one. It is made when a place is first taken; its capacity follows the schedule.
     """
-    found = await _locked(tx, station_id, offered.key)
-    if found is None:
-        row = {
-            "station_id": station_id,
-            "local_date": offered.key.date,
-            "local_start": offered.key.start,
-            "start_time": offered.start_time,
-            "end_time": offered.end_time,
-            "capacity": offered.capacity,
-        }
-        with refusing(references.refusals("slots", "station_id", type="identity.Station", owner="identity")):
-            await tx.execute(upsert(slots).values(row).on_conflict_do_nothing())
-        found = await _locked(tx, station_id, offered.key)
-    if found is None:
-        raise AssertionError("a slot was neither there nor made")
-    if found.capacity != offered.capacity:
-        await tx.execute(update(slots).where(*_is(station_id, offered.key)).values(capacity=offered.capacity))
-    return replace(found, capacity=offered.capacity)
+    if found is not None and found.capacity == offered.capacity:
+        return found
+    row = {
+        "station_id": station_id,
+        "local_date": offered.key.date,
+        "local_start": offered.key.start,
+        "start_time": offered.start_time,
+        "end_time": offered.end_time,
+        "capacity": offered.capacity,
+    }
+    key = "station_id, local_date, local_start"
+    taking = f"{inserting(slots, row)} ON CONFLICT ({key}) DO UPDATE SET capacity = excluded.capacity RETURNING {SLOT}"
+    with refusing(references.refusals("slots", "station_id", type="identity.Station", owner="identity")):
+        return _slot((await tx.execute(taking, row)).one())
 
 
-async def lock_slot_of_booking(tx: Transaction, station_id: UUID, key: SlotKey) -> None:
-    """Locks the slot that a booking stands in, before the booking itself."""
-    await _locked(tx, station_id, key)
+async def lock_slot_of_booking(tx: Transaction, station_id: UUID, booking_id: UUID) -> None:
+    """Locks the slot that a booking stands in, before the booking itself: the other order deadlocks."""
+    lock = (
+        "SELECT FROM bookings.slots s JOIN bookings.bookings b"
+        " ON b.station_id = s.station_id AND b.slot_date = s.local_date AND b.slot_start = s.local_start"
+        " WHERE b.station_id = :station AND b.id = :id FOR NO KEY UPDATE OF s"
+    )
+    await tx.execute(lock, {"station": station_id, "id": booking_id})
 
 
 async def slots_between(tx: Transaction, station_id: UUID, first: date, last: date) -> dict[SlotKey, Slot]:
     """The slots of those local dates that anybody ever took a place in."""
-    columns = slots.c
-    where = (columns.station_id == station_id, columns.local_date >= first, columns.local_date <= last)
-    rows = await tx.execute(select(slots).where(*where))
+    statement = f"SELECT {SLOT} FROM bookings.slots WHERE station_id = :station AND local_date BETWEEN :first AND :last"
+    rows = await tx.execute(statement, {"station": station_id, "first": first, "last": last})
     return {slot.key: slot for slot in map(_slot, rows)}
 
 
-async def _locked(tx: Transaction, station_id: UUID, key: SlotKey) -> Slot | None:
-    row = (await tx.execute(select(slots).where(*_is(station_id, key)).with_for_update(key_share=True))).first()
-    return None if row is None else _slot(row)
+def _station(row: Any, station_id: UUID) -> Station:
+    if row is None:
+        raise FeedStale("the station has to be checked again", feed="identity")
+    return Station(station_id=station_id, time_zone=row.time_zone, currency_code=row.currency_code)
 
 
-def _is(station_id: UUID, key: SlotKey) -> tuple[ColumnElement[bool], ...]:
-    columns = slots.c
-    return columns.station_id == station_id, columns.local_date == key.date, columns.local_start == key.start
+def _schedule(row: Any, station_id: UUID) -> Schedule:
+    if row is None or row.version is None:
+        return Schedule(station_id=station_id, slots=DEFAULT_WEEK)
+    week: Sequence[ScheduledSlot] = [
+        ScheduledSlot(weekday=weekday, start=start, length_minutes=length, capacity=capacity)
+        for weekday, start, length, capacity in zip(
+            row.week_weekday, row.week_local_start, row.week_length_minutes, row.week_capacity, strict=True
+        )
+    ]
+    return Schedule(station_id=station_id, slots=tuple(week) or DEFAULT_WEEK, version=row.version, update_time=row.update_time)
 
 
 def _slot(row: Any) -> Slot:

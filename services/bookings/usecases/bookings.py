@@ -6,10 +6,10 @@ from datetime import datetime
 from uuid import UUID
 
 from bookings.domain.bookings import UNPAYABLE, Booking, CancelledBy, NewBooking, book, cancel
+from bookings.domain.customers import CustomerNotFound
 from bookings.domain.policy import DEFAULT_POLICY, Policy
 from bookings.domain.slots import full, slot_offered
 from bookings.store import bookings as store
-from bookings.store import customers as customer_store
 from bookings.store import listing
 from bookings.store import slots as slot_store
 from bookings.store.listing import ListQuery
@@ -72,29 +72,27 @@ class Bookings:
 
     async def _book(self, tx: Transaction, caller: Caller, wanted: NewBooking, *, booking_id: UUID | None) -> Booking:
         """Books in a transaction; without an ID, only checks and prices."""
-        station = await slot_store.station(tx, wanted.station_id, in_use=True)
-        week = (await slot_store.schedule(tx, wanted.station_id)).slots
-        slot = slot_offered(wanted.slot, week, station)
+        offer = await slot_store.offer(tx, wanted.station_id, wanted.slot, wanted.customer_id, lock=booking_id is not None)
+        slot = slot_offered(wanted.slot, offer.schedule.slots, offer.station)
         booking = book(
-            wanted, slot, station, self.policy, booking_id=booking_id, reference=self.reference(),
+            wanted, slot, offer.station, self.policy, booking_id=booking_id, reference=self.reference(),
             created_by=caller.user_id, created_by_name=caller.name, now=self.now(),
         )  # fmt: skip
-        await customer_store.expect_customer(tx, wanted.customer_id)
+        if not offer.customer_known:
+            raise CustomerNotFound("there is no such customer in this station", customer_id=wanted.customer_id)
         if booking_id is None:
-            taken = (await slot_store.slots_between(tx, wanted.station_id, slot.key.date, slot.key.date)).get(slot.key, slot)
+            taken = offer.slot or slot
         else:
-            taken = await slot_store.lock_slot(tx, wanted.station_id, slot)
+            taken = await slot_store.take_slot(tx, wanted.station_id, slot, offer.slot)
         if not taken.places_left:
             raise full(taken)
         if booking_id is not None:
-            await store.insert_booking(tx, booking, taken)
-            await self._announce(tx, booking)
+            await store.insert_booking(tx, booking, taken, booking_event(booking, self.encode, self.new_id()))
         return booking
 
     async def get(self, station_id: UUID, booking_id: UUID) -> Booking:
         """Raises BookingNotFound."""
-        async with self.app.transaction(tenant=station_id, read_only=True) as tx:
-            return await store.get(tx, station_id, booking_id)
+        return await store.get(self.app, station_id, booking_id)
 
     def pages(self, query: ListQuery) -> AsyncIterator[Page[Row]]:
         """The pages of a list; no connection is held while one is being sent."""
@@ -112,17 +110,13 @@ class Bookings:
             async with self.app.transaction(tenant=station) as tx:
                 await self.requests.begin(tx, request, made=wanted.booking_id)
                 # The slot before the booking, as everywhere: the other order deadlocks.
-                await slot_store.lock_slot_of_booking(tx, station, await store.slot_of(tx, station, wanted.booking_id))
+                await slot_store.lock_slot_of_booking(tx, station, wanted.booking_id)
                 present = await store.lock_booking(tx, station, wanted.booking_id)
                 cancelled = cancel(present, wanted.by, self.policy, etag=wanted.etag, now=self.now())
-                await store.save(tx, cancelled)
-                await self._announce(tx, cancelled)
-            return await self.get(station, wanted.booking_id)
+                await store.save(tx, cancelled, booking_event(cancelled, self.encode, self.new_id()))
+                return cancelled
 
         return await self.requests.once(request, attempt, lambda made: self.get(station, made))
-
-    async def _announce(self, tx: Transaction, booking: Booking) -> None:
-        await store.announce(tx, booking_event(booking, self.encode, self.new_id()))
 
 
 def booking_event(booking: Booking, encode: Callable[[Booking], bytes], event_id: UUID) -> Event:

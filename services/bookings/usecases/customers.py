@@ -54,5 +54,4 @@ class Customers:
         return await self.requests.once(request, attempt, lambda made: self._get(station, made))
 
     async def _get(self, station_id: UUID, customer_id: UUID) -> Customer:
-        async with self.app.transaction(tenant=station_id, read_only=True) as tx:
-            return await store.get_customer(tx, self.keyring, customer_id)
+        return await store.get_customer(self.app, self.keyring, station_id, customer_id)

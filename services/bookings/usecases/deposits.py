@@ -54,11 +54,8 @@ class Deposits:
         restore; it is asked for again (`ask`), and decides nothing.
         """
         # The slot before the booking, as everywhere: the other order deadlocks, and an expired booking gives its place back.
-        await slot_store.lock_slot_of_booking(
-            tx, account.station_id, await store.slot_of(tx, account.station_id, account.booking_id)
-        )
-        present = await store.lock_booking(tx, account.station_id, account.booking_id)
-        epoch, version = await store.paid_so_far(tx, account.station_id, account.booking_id)
+        await slot_store.lock_slot_of_booking(tx, account.station_id, account.booking_id)
+        present, epoch, version = await store.lock_paid(tx, account.station_id, account.booking_id)
         if epoch == account.epoch and version >= account.version:
             return
         final = account.closed_epoch is not None and account.closed_epoch == await store.present_epoch(tx)
@@ -67,9 +64,8 @@ class Deposits:
             log.error("payments has lost money that it had told of", booking_id=str(account.booking_id))
         await store.found_again(tx, account.booking_id, account.captured_minor)
         known = paid(present, account.paid_minor, final=final, now=self.now())
-        await store.save(tx, known, paid_epoch=account.epoch, paid_version=account.version)
-        if known is not present:
-            await store.announce(tx, booking_event(known, self.encode, self.new_id()))
+        event = None if known is present else booking_event(known, self.encode, self.new_id())
+        await store.save(tx, known, event, paid_epoch=account.epoch, paid_version=account.version)
 
     async def note_untold(self, tx: Transaction, epoch: UUID) -> int:
         """After payments has told of all accounts in an epoch: of how many bookings it had told that they are paid, and does not now: those that were not noted before.
@@ -94,6 +90,5 @@ class Deposits:
             ]
             for booking in due:
                 asked = expire(booking, now)
-                await store.save(tx, asked)
-                await store.announce(tx, booking_event(asked, self.encode, self.new_id()))
+                await store.save(tx, asked, booking_event(asked, self.encode, self.new_id()))
         return len(due)

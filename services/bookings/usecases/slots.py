@@ -66,8 +66,7 @@ class Slots:
             yield station, [replace(slot, taken=taken[slot.key].taken) if slot.key in taken else slot for slot in offered]
 
     async def _schedule(self, station_id: UUID) -> Schedule:
-        async with self.app.transaction(tenant=station_id, read_only=True) as tx:
-            return await store.schedule(tx, station_id)
+        return await store.read_schedule(self.app, station_id)
 
     async def _ensure_known(self, station_ids: Sequence[UUID]) -> None:
         wanted = [Wanted(field="station_id", type="identity.Station", id=id) for id in station_ids]

@@ -3,19 +3,17 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, case, func, null, or_, select, update
-
-from dbcommon.database import Transaction
+from dbcommon.database import Database, Transaction
 from dbcommon.private import Keyring
 from identity.domain.logins import FAILURES_MAX, LOCKED, Account
 from identity.domain.users import PlatformRole, State
 from identity.store.users import email_index
-from identity.tables import users
 
 
-async def account(tx: Transaction, keyring: Keyring, email: str) -> Account | None:
+async def account(platform: Database, keyring: Keyring, email: str) -> Account | None:
     """The account of a normalised email."""
-    row = (await tx.execute(select(users).where(users.c.email_index == email_index(keyring, email)))).first()
+    statement = "SELECT id, name, platform_role, state, password_hash, locked_until FROM identity.users WHERE email_index = :index"
+    row = (await platform.look(statement, {"index": email_index(keyring, email)})).first()
     if row is None:
         return None
     return Account(
@@ -30,27 +28,24 @@ async def account(tx: Transaction, keyring: Keyring, email: str) -> Account | No
 
 async def count_failure(tx: Transaction, keyring: Keyring, email: str, *, now: datetime) -> None:
     """Counts against the account of that email, if there is one that may be tried; the last failure locks it."""
-    last = users.c.failed_logins + 1 >= FAILURES_MAX
+    last = f"failed_logins + 1 >= {FAILURES_MAX}"
     # Not waiting for the disk makes a failure that is counted take as long as one of an unknown email.
-    quick = func.set_config("synchronous_commit", "off", True)
-    await tx.execute(
-        update(users)
-        .where(users.c.email_index == email_index(keyring, email), *_may_try(now))
-        .values(
-            failed_logins=case((last, 0), else_=users.c.failed_logins + 1),
-            locked_until=case((last, now + LOCKED), else_=null()),
-        )
-        .returning(quick)
+    statement = (
+        f"UPDATE identity.users SET failed_logins = CASE WHEN {last} THEN 0 ELSE failed_logins + 1 END,"
+        f" locked_until = CASE WHEN {last} THEN CAST(:until AS timestamptz) END"
+        f" WHERE email_index = :index AND {MAY_TRY} RETURNING set_config('synchronous_commit', 'off', true)"
     )
+    await tx.execute(statement, {"until": now + LOCKED, "index": email_index(keyring, email), "now": now})
 
 
 async def count_success(tx: Transaction, user_id: UUID, *, new_hash: str | None, now: datetime) -> bool:
     """Forgets the failures; False where they have locked the account while the password was being verified."""
-    changed = {"failed_logins": 0, "locked_until": None, **({"password_hash": new_hash} if new_hash else {})}
-    statement = update(users).where(users.c.id == user_id, *_may_try(now)).values(changed).returning(users.c.id)
-    return (await tx.execute(statement)).first() is not None
+    statement = (
+        "UPDATE identity.users SET failed_logins = 0, locked_until = NULL, password_hash = coalesce(:hash, password_hash)"
+        f" WHERE id = :id AND {MAY_TRY} RETURNING id"
+    )
+    return bool(await tx.execute(statement, {"hash": new_hash, "id": user_id, "now": now}))
 
 
-def _may_try(now: datetime) -> tuple[ColumnElement[bool], ...]:
-    """`domain.logins.may_try`, where it cannot change any more."""
-    return users.c.state == State.ACTIVE.value, or_(users.c.locked_until.is_(None), users.c.locked_until <= now)
+MAY_TRY = f"state = {State.ACTIVE:d} AND (locked_until IS NULL OR locked_until <= :now)"
+"""`domain.logins.may_try`, where it cannot change any more."""

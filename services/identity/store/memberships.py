@@ -4,14 +4,13 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import delete, insert, or_, select
-
 from dbcommon.constraints import refusing
-from dbcommon.database import Transaction
+from dbcommon.database import Database, Transaction
+from dbcommon.statements import inserting
 from identity.domain.memberships import MEMBERSHIPS_MAX, Member, MemberExists, MembershipsLimit, Role
 from identity.domain.stations import State, StationState
 from identity.domain.users import UserNotFound
-from identity.tables import memberships, stations
+from identity.tables import memberships
 
 
 async def insert_member(tx: Transaction, member: Member) -> None:
@@ -26,40 +25,36 @@ async def insert_member(tx: Transaction, member: Member) -> None:
     }
     row = {**{name: getattr(member, name) for name in _SAME}, "role": member.role.value}
     with refusing(faults):
-        await tx.execute(insert(memberships).values(row))
+        await tx.execute(inserting(memberships, row), row)
 
 
-async def get_member(tx: Transaction, station_id: UUID, user_id: UUID) -> Member:
+async def get_member(app: Database, station_id: UUID, user_id: UUID) -> Member:
     """Raises UserNotFound where the membership is gone, with its station or its user."""
-    where = (memberships.c.station_id == station_id, memberships.c.user_id == user_id)
-    row = (await tx.execute(select(memberships).where(*where))).mappings().first()
-    if row is None:
+    body = f"SELECT role, {', '.join(_SAME)} FROM identity.memberships b WHERE b.station_id = s.tenant AND b.user_id = $2 LIMIT 1"
+    rows = await app.read(body, user_id, tenant=station_id)
+    if not rows:
         raise UserNotFound("the user is no member of the station any more", user_id=user_id)
-    return _member(row)
+    return _member(rows[0])
 
 
 async def remove_of_station(tx: Transaction, station_id: UUID) -> None:
     """All members of a locked station; crosses stations."""
-    await tx.execute(delete(memberships).where(memberships.c.station_id == station_id))
+    await tx.execute("DELETE FROM identity.memberships WHERE station_id = :id", {"id": station_id})
 
 
 async def remove_of_user(tx: Transaction, user_id: UUID) -> None:
     """All memberships of a locked user; crosses stations."""
-    await tx.execute(delete(memberships).where(memberships.c.user_id == user_id))
+    await tx.execute("DELETE FROM identity.memberships WHERE user_id = :id", {"id": user_id})
 
 
 async def roles(tx: Transaction, user_id: UUID, *, now: datetime) -> dict[UUID, int]:
     """What a user is in which station: by memberships that have not expired, in stations that are not deleted. Crosses stations."""
     statement = (
-        select(memberships.c.station_id, memberships.c.role)
-        .join(stations, stations.c.id == memberships.c.station_id)
-        .where(
-            memberships.c.user_id == user_id,
-            or_(memberships.c.expire_time.is_(None), memberships.c.expire_time > now),
-            stations.c.state.in_([State.ACTIVE.value, State.SUSPENDED.value]),
-        )
+        "SELECT m.station_id, m.role FROM identity.memberships m JOIN identity.stations s ON s.id = m.station_id"
+        " WHERE m.user_id = :user AND (m.expire_time IS NULL OR m.expire_time > :now) AND s.state = ANY(:states)"
     )
-    return {row.station_id: row.role for row in await tx.execute(statement)}
+    rows = await tx.execute(statement, {"user": user_id, "now": now, "states": [State.ACTIVE.value, State.SUSPENDED.value]})
+    return {row.station_id: row.role for row in rows}
 
 
 _SAME = ("station_id", "user_id", "expire_time", "create_time", "version")

@@ -4,11 +4,10 @@ from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, insert, select, update
-
 from dbcommon.constraints import refusing
-from dbcommon.database import Transaction
+from dbcommon.database import Database, Transaction
 from dbcommon.private import Keyring
+from dbcommon.statements import inserting, updating
 from identity.domain.users import EmailTaken, PlatformRole, State, User, UserNotFound
 from identity.tables import users
 
@@ -25,13 +24,13 @@ async def insert_user(tx: Transaction, keyring: Keyring, user: User, *, password
         "state": user.state.value,
     }
     with refusing({"users_email_index_key": EmailTaken("another user has that email")}):
-        await tx.execute(insert(users).values(row))
+        await tx.execute(inserting(users, row), row)
 
 
-async def get_user(tx: Transaction, keyring: Keyring, user_id: UUID, *, lock: bool = False) -> User:
-    """Raises UserNotFound."""
-    statement = select(users).where(users.c.id == user_id)
-    row = (await tx.execute(statement.with_for_update(key_share=True) if lock else statement)).mappings().first()
+async def get_user(db: Database | Transaction, keyring: Keyring, user_id: UUID, *, lock: bool = False) -> User:
+    """Raises UserNotFound. Locking is for a transaction."""
+    statement = f"SELECT {COLUMNS} FROM identity.users WHERE id = :id"
+    row = (await db.look(f"{statement} FOR NO KEY UPDATE" if lock else statement, {"id": user_id})).first()
     if row is None:
         raise UserNotFound("there is no such user", user_id=user_id)
     return _user(row, email=keyring.open(row["email"], place=_place(user_id)))
@@ -40,7 +39,7 @@ async def get_user(tx: Transaction, keyring: Keyring, user_id: UUID, *, lock: bo
 async def save_state(tx: Transaction, user: User) -> None:
     """Writes what a transition changes; the row is locked."""
     changed = {"state": user.state.value, "version": user.version, "update_time": user.update_time}
-    await tx.execute(update(users).where(users.c.id == user.user_id).values(changed))
+    await tx.execute(f"{updating(users, changed)} WHERE id = :id", {**changed, "id": user.user_id})
 
 
 async def erase(tx: Transaction, keyring: Keyring, user: User) -> None:
@@ -54,34 +53,34 @@ async def erase(tx: Transaction, keyring: Keyring, user: User) -> None:
         "failed_logins": 0,
         "locked_until": None,
     }
-    await tx.execute(update(users).where(users.c.id == user.user_id).values(empty))
+    await tx.execute(f"{updating(users, empty)} WHERE id = :id", {**empty, "id": user.user_id})
     await save_state(tx, user)
 
 
 async def users_of(tx: Transaction, ids: Collection[UUID]) -> dict[UUID, User]:
     """Those of the users that there are, without emails: what other services are told of."""
-    rows = await tx.execute(select(users).where(users.c.id.in_(ids)))
-    return {row["id"]: _user(row, email="") for row in rows.mappings()}
+    rows = await tx.execute(f"SELECT {COLUMNS} FROM identity.users WHERE id = ANY(:ids)", {"ids": list(ids)})
+    return {row["id"]: _user(row, email="") for row in rows}
 
 
 async def users_after(tx: Transaction, user_id: UUID | None, limit: int) -> list[User]:
     """Users by ID, after an ID, without emails."""
-    statement = select(users).order_by(users.c.id).limit(limit)
-    if user_id is not None:
-        statement = statement.where(users.c.id > user_id)
-    return [_user(row, email="") for row in (await tx.execute(statement)).mappings()]
+    statement = f"SELECT {COLUMNS} FROM identity.users WHERE id > :after ORDER BY id LIMIT :limit"
+    rows = await tx.execute(statement, {"after": user_id or UUID(int=0), "limit": limit})
+    return [_user(row, email="") for row in rows]
 
 
 async def lock_first_administrator(tx: Transaction) -> None:
     """Only one transaction at a time looks for an administrator, and makes one."""
-    await tx.execute(select(func.pg_advisory_xact_lock(func.hashtextextended("identity: the first administrator", 0))))
+    await tx.execute("SELECT pg_advisory_xact_lock(hashtextextended('identity: the first administrator', 0))")
 
 
 async def any_administrator(tx: Transaction) -> UUID | None:
     """The oldest active administrator of the platform."""
-    where = (users.c.platform_role == PlatformRole.ADMIN.value, users.c.state == State.ACTIVE.value)
-    found: UUID | None = (await tx.execute(select(users.c.id).where(*where).order_by(users.c.id).limit(1))).scalar()
-    return found
+    oldest = "SELECT id FROM identity.users WHERE platform_role = :role AND state = :state ORDER BY id LIMIT 1"
+    found = await tx.execute(oldest, {"role": PlatformRole.ADMIN.value, "state": State.ACTIVE.value})
+    id: UUID | None = found.value_or_none()
+    return id
 
 
 def email_index(keyring: Keyring, email: str) -> bytes:
@@ -93,6 +92,7 @@ def _place(user_id: UUID) -> str:
     return f"users.email:{user_id}"
 
 
+COLUMNS = "id, name, email, platform_role, state, version, create_time, update_time"
 _SAME = ("name", "version", "create_time", "update_time")
 """Columns and fields of one name and one type."""
 

@@ -29,8 +29,7 @@ class Logins:
         No connection is held while a password is hashed. A success counts only if the account is not locked by then: of
         guesses sent all at once, no more are answered than of guesses one after the other.
         """
-        async with self.platform.transaction(read_only=True) as tx:
-            account = await store.account(tx, self.keyring, email)
+        account = await store.account(self.platform, self.keyring, email)
         right = await self.passwords.matches(account.password_hash if account else None, password)
         now = self.now()
         if account is None or not right or not may_try(account, now):

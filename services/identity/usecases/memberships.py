@@ -38,5 +38,4 @@ class Memberships:
         return await self.requests.once(request, attempt, lambda made: self._get(station, made))
 
     async def _get(self, station_id: UUID, user_id: UUID) -> Member:
-        async with self.app.transaction(tenant=station_id, read_only=True) as tx:
-            return await store.get_member(tx, station_id, user_id)
+        return await store.get_member(self.app, station_id, user_id)

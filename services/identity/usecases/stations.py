@@ -69,21 +69,18 @@ class Stations:
 
     async def get(self, station_id: UUID) -> Station:
         """Raises StationNotFound."""
-        async with self.app.transaction(tenant=station_id, read_only=True) as tx:
-            return await store.get_station(tx, station_id)
+        return await store.read_station(self.app, station_id)
 
     async def some(self, station_ids: Sequence[UUID]) -> list[Station | None]:
         """Each for itself, in order."""
-        async with self.platform.transaction(read_only=True) as tx:
-            there = await store.stations_of(tx, station_ids)
+        there = await store.stations_of(self.platform, station_ids)
         return [there.get(id) for id in station_ids]
 
     async def page(self, caller: Caller, *, show_deleted: bool, after: str | None, size: int) -> Page[Station]:
         """The stations that a caller may see, by code: all for the platform, one's own for everybody else."""
         sees_all = caller.platform_role in {PlatformRole.SUPPORT, PlatformRole.ADMIN}
-        async with self.platform.transaction(read_only=True) as tx:
-            among = None if sees_all else caller.roles
-            return await store.page(tx, among=among, show_deleted=show_deleted, after=after, size=size)
+        among = None if sees_all else caller.roles
+        return await store.page(self.platform, among=among, show_deleted=show_deleted, after=after, size=size)
 
     async def suspend(self, caller: Caller, wanted: Change, *, request_id: UUID) -> Station:
         """Raises StationNotFound, StationState, EtagStale, as the three below."""

@@ -119,8 +119,7 @@ class Users:
 
     async def get(self, user_id: UUID) -> User:
         """Raises UserNotFound."""
-        async with self.platform.transaction(read_only=True) as tx:
-            return await store.get_user(tx, self.keyring, user_id)
+        return await store.get_user(self.platform, self.keyring, user_id)
 
 
 def referent_state(user: User) -> Referent:

@@ -1,0 +1,113 @@
+"""How many calls are under way at once, by class; who waits for a place, in which order, and who is refused at once.
+
+A process that takes on more than it can do answers nobody in time. So a call that cannot be answered within its deadline is refused
+before it costs anything (RESOURCE_EXHAUSTED OVERLOADED, with a time to come back), and one tenant's crowd waits behind itself: tenants
+take turns, and while others wait none has more than half of the places.
+"""
+
+import asyncio
+import random
+import time
+from collections import Counter, OrderedDict, deque
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+from faults import Overloaded
+
+WAITING_MAX = 1_000
+PATIENCE_SECONDS = 1.0
+"""The longest that a call waits for a place; no call waits for longer than PATIENCE_SHARE of the time that it has left."""
+PATIENCE_SHARE = 0.5
+FIRST_GUESS_SECONDS = 0.005
+SMOOTHING = 0.05
+"""The weight of the newest call in the average of how long calls take."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiter:
+    tenant: Hashable
+    turn: asyncio.Future[None]
+    until: float
+    """By the monotonic clock: afterwards its place would come too late."""
+
+
+class Places:
+    """The places of one class of calls."""
+
+    def __init__(self, name: str, limit: int, *, half: int | None = None) -> None:
+        """`limit` calls are under way at once; of one tenant `half` of them while others wait."""
+        self.name = name
+        self.limit = limit
+        self._half = max(1, limit // 2) if half is None else half
+        self._running = 0
+        self._of: Counter[Hashable] = Counter()
+        self._queues: OrderedDict[Hashable, deque[_Waiter]] = OrderedDict()
+        self._waiting = 0
+        self._seconds = FIRST_GUESS_SECONDS
+
+    async def enter(self, tenant: Hashable, left: float | None) -> None:
+        """Takes a place for a call that has `left` seconds. Raises Overloaded; each call that entered has to leave."""
+        if self._running < self.limit and not self._waiting:
+            self._take(tenant)
+            return
+        patience = PATIENCE_SECONDS if left is None else min(PATIENCE_SECONDS, left * PATIENCE_SHARE)
+        ahead = len(self._queues.get(tenant, ())) * max(1, len(self._queues))
+        if self._waiting >= WAITING_MAX or self._seconds * (ahead + 1) / self.limit > patience:
+            raise self._overloaded()
+        waiter = _Waiter(tenant, asyncio.get_running_loop().create_future(), time.monotonic() + patience)
+        self._queues.setdefault(tenant, deque()).append(waiter)
+        self._waiting += 1
+        self._pass_on()  # somebody else's half may be what everybody waits for
+        try:
+            await waiter.turn
+        except asyncio.CancelledError:
+            if waiter.turn.done() and not waiter.turn.cancelled() and waiter.turn.exception() is None:
+                self.leave(tenant, None)  # it was given a place in the same moment
+            raise
+
+    def leave(self, tenant: Hashable, seconds: float | None) -> None:
+        """Gives a place back; `seconds` is how long it was used, where that says how long calls take."""
+        self._running -= 1
+        self._of[tenant] -= 1
+        if not self._of[tenant]:
+            del self._of[tenant]
+        if seconds is not None:
+            self._seconds += SMOOTHING * (seconds - self._seconds)
+        self._pass_on()
+
+    def _take(self, tenant: Hashable) -> None:
+        self._running += 1
+        self._of[tenant] += 1
+
+    def _pass_on(self) -> None:
+        """Gives free places to those who wait, tenant by tenant."""
+        while self._running < self.limit and (waiter := self._next()) is not None:
+            if waiter.until < time.monotonic():
+                waiter.turn.set_exception(self._overloaded())
+                continue
+            self._take(waiter.tenant)
+            waiter.turn.set_result(None)
+
+    def _next(self) -> _Waiter | None:
+        """The first waiter of the tenant whose turn it is; a tenant that has its half lets others go first."""
+        chosen = next((tenant for tenant in self._queues if self._of[tenant] < self._half), None)
+        if chosen is None:
+            chosen = next(iter(self._queues), None)
+        if chosen is None:
+            return None
+        queue = self._queues[chosen]
+        while queue:
+            waiter = queue.popleft()
+            self._waiting -= 1
+            if queue:
+                self._queues.move_to_end(chosen)
+            else:
+                del self._queues[chosen]
+            if not waiter.turn.done():  # else it was cancelled meanwhile
+                return waiter
+        return self._next() if self._queues else None
+
+    def _overloaded(self) -> Overloaded:
+        fault = Overloaded(f"more {self.name} are under way than this process can answer in time", limit=self.limit)
+        fault.retry_seconds = random.uniform(0.5, 1.5)  # type: ignore[misc]  # noqa: S311  # spreads those who come back
+        return fault
