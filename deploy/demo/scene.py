@@ -20,8 +20,8 @@ PLACES = (
 ROLES = ("viewer", "agent", "manager", "admin")
 SLOTS_A_DAY = 12
 CAPACITY = 6
-FIRST_DAY = 3
-"""Days ahead: a booking is made at least 48 hours before its start."""
+FIRST_DAY = 4
+"""Days ahead by UTC's date: a booking is made at least 48 hours before its start, and a station's day begins up to 14 hours earlier."""
 CUSTOMERS = 25
 
 

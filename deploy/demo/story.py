@@ -10,7 +10,7 @@ from teppan.client import refusal
 from teppan.payments.v1 import payments_pb2
 
 from demo.calls import Backend, new_id
-from demo.scene import Scene, booking, day
+from demo.scene import FIRST_DAY, Scene, booking, day
 
 FREE_DAY = 300
 CONFIRM_SECONDS = 30.0
@@ -68,7 +68,7 @@ async def refusals(backend: Backend, scene: Scene, say: Say) -> None:
     bad = booking(main, day(FREE_DAY), time(18), 1)
     bad.customer_id, bad.guests.adults = "me", 51
     cases = [
-        ("a slot that is full", booking(main, day(3), time(0), 1), agent, "FAILED_PRECONDITION SLOT_FULL"),
+        ("a slot that is full", booking(main, day(FIRST_DAY), time(0), 1), agent, "FAILED_PRECONDITION SLOT_FULL"),
         ("a slot tomorrow", booking(main, day(1), time(0), 1), agent, "FAILED_PRECONDITION LEAD_TIME"),
         ("no token", booking(main, day(FREE_DAY), time(18), 1), "", "UNAUTHENTICATED TOKEN_MISSING"),
         ("a viewer who books", booking(main, day(FREE_DAY), time(18), 1), viewer, "PERMISSION_DENIED PERMISSION_DENIED"),
