@@ -8,7 +8,8 @@ Nothing of a request is looked at before its token is good, and each step costs 
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,9 +19,10 @@ from google.rpc import status_pb2
 from teppan.common.v1 import options_pb2
 from teppan.common.v1.options_pb2 import MethodPolicy
 
-from faults import DatabaseUnavailable, DeadlineExceeded, Fault, ReaderTooSlow, ServerStopping
+from faults import DatabaseUnavailable, DeadlineExceeded, Fault, Overloaded, ReaderTooSlow, ServerStopping
 from ids import new_text
 from rpccommon.auth import Verifier, permit
+from rpccommon.places import Classes, Limits, Places
 from rpccommon.present import Call, present
 from rpccommon.shape import Shape, validate
 from rpccommon.status import DETAILS_KEY, retry_seconds, status_of, status_of_bug
@@ -35,6 +37,7 @@ DEADLINE_MARGIN_SHARE = 0.1
 a moment to be ended: `dbcommon.tenancy.CLOSE_SECONDS`."""
 DEADLINE_SLACK_SECONDS = 0.05
 """Who sets a deadline also cancels by it, a moment before or after."""
+LIMITS = Limits()
 CALL_ID_KEY = "x-call-id"
 PUSHBACK_KEY = "grpc-retry-pushback-ms"
 CALL_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -56,6 +59,8 @@ class Method:
     measures: Measures
     seconds: float | None
     """The longest that a call may take; None for streams that stay open."""
+    places: Places | None
+    streams: bool
     public: bool
     needs_feed: bool
     """Whether it is refused while this process has not heard enough to decide."""
@@ -67,7 +72,7 @@ class Calls:
     def __init__(
         self, service: str, policies: Mapping[str, MethodPolicy], verifier: Verifier, telemetry: Telemetry, *,
         fresh: Callable[[], None] | None = None, idle: Callable[[], None] = lambda: None,
-        reader_patience: float = READER_PATIENCE_SECONDS, message_seconds: float = MESSAGE_SECONDS,
+        reader_patience: float = READER_PATIENCE_SECONDS, message_seconds: float = MESSAGE_SECONDS, limits: Limits = LIMITS,
     ) -> None:  # fmt: skip
         """`fresh` raises where the service has not heard enough to decide; `idle` asserts that no connection is held."""
         self._service = service
@@ -76,6 +81,8 @@ class Calls:
         self._telemetry = telemetry
         self._fresh = fresh
         self._idle = idle
+        self._classes = Classes(limits)
+        self._streams_of: Counter[str] = Counter()
         self._patience = reader_patience
         self._message_seconds = message_seconds
         self.unready: str | None = None
@@ -95,6 +102,8 @@ class Calls:
             shape=Shape(handler.request_deserializer, bytes_max=policy.max_request_bytes),
             measures=self._telemetry.of(path),
             seconds=_seconds(policy),
+            places=self._classes.of(policy, streams=handler.response_streaming),
+            streams=handler.response_streaming,
             public=policy.scope == options_pb2.SCOPE_PUBLIC,
             needs_feed=policy.scope not in {options_pb2.SCOPE_PUBLIC, options_pb2.SCOPE_SERVICE},
         )
@@ -115,7 +124,7 @@ class Calls:
                 call.messages = 1
                 return body
             finally:
-                self._ended(call, method.measures, started)
+                self._ended(call, method, started)
             await _abort(context, call, status)
             return None
 
@@ -133,7 +142,7 @@ class Calls:
             else:
                 return
             finally:
-                self._ended(call, method.measures, started)
+                self._ended(call, method, started)
             # Outside of all else: who takes nothing does not take this either, until it reads on.
             await _abort(context, call, status)
 
@@ -149,11 +158,33 @@ class Calls:
         call.tenants = method.shape.tenants(request)
         permit(method.policy, call.caller, call.tenants)
         validate(request, raw)
+        if method.places is not None:
+            await self._enter(call, method, method.places)
         if self.unready is not None and not method.public:
             raise DatabaseUnavailable(self.unready)
         if self._fresh is not None and method.needs_feed:
             self._fresh()
         return request
+
+    async def _enter(self, call: Call, method: Method, places: Places) -> None:
+        """Takes a place among the calls that are under way. Raises Overloaded."""
+        tenant = call.tenants[0] if call.tenants else call.caller.subject
+        who = call.caller.subject
+        if method.streams and self._streams_of[who] >= self._classes.streams_of_caller:
+            limit = self._classes.streams_of_caller
+            raise Overloaded(f"a caller may have {limit} open streams at once; end one, or wait for its end", limit=limit)
+        await places.enter(tenant, None if call.deadline is None else call.deadline - time.monotonic())
+        call.entered = time.monotonic()
+        if method.streams and call.task is not None:
+            # Free only when the RPC is over: what its reader has not taken yet is still in memory.
+            self._streams_of[who] += 1
+            call.task.add_done_callback(lambda _: self._stream_over(places, tenant, who))
+
+    def _stream_over(self, places: Places, tenant: Hashable, who: str) -> None:
+        places.leave(tenant, None)
+        self._streams_of[who] -= 1
+        if not self._streams_of[who]:
+            del self._streams_of[who]
 
     async def _send(self, call: Call, messages: AsyncIterator[Any], serialise: Callable[[Any], bytes], context: Context) -> None:
         """Sends a stream; no connection is held while the reader takes it, and its reader is not waited for for ever."""
@@ -195,11 +226,14 @@ class Calls:
         call.code, call.reason = fault.code.name, fault.reason
         return status_of(fault, service=self._service, call_id=call.call_id)
 
-    def _ended(self, call: Call, measures: Measures, started: float) -> None:
-        """One line of the log and three metrics; no content, no metadata, no token."""
+    def _ended(self, call: Call, method: Method, started: float) -> None:
+        """Gives the place back; one line of the log and three metrics: no content, no metadata, no token."""
         call.go_on()
+        if method.places is not None and call.entered is not None and not method.streams:
+            tenant = call.tenants[0] if call.tenants else call.caller.subject
+            method.places.leave(tenant, time.monotonic() - call.entered)
         seconds = time.perf_counter() - started
-        measures.ended(call.code, seconds)
+        method.measures.ended(call.code, seconds)
         self._telemetry.log_call(call, seconds)
 
 

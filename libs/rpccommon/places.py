@@ -12,6 +12,9 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Hashable
 from dataclasses import dataclass
 
+from teppan.common.v1 import options_pb2
+from teppan.common.v1.options_pb2 import MethodPolicy
+
 from faults import Overloaded
 
 WAITING_MAX = 1_000
@@ -21,6 +24,43 @@ PATIENCE_SHARE = 0.5
 FIRST_GUESS_SECONDS = 0.005
 SMOOTHING = 0.05
 """The weight of the newest call in the average of how long calls take."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How many calls of each class a process has under way at once."""
+
+    reads: int = 32
+    writes: int = 16
+    """As many as there are connections: more would only wait for one."""
+    logins: int = 8
+    services: int = 64
+    """Questions of other services: they must not wait behind users."""
+    streams: int = 64
+    """Open lists. Each holds two pages of a MiB at most, for as long as its reader takes."""
+    streams_of_caller: int = 16
+
+
+class Classes:
+    """The places of a server, by class of method."""
+
+    def __init__(self, limits: Limits) -> None:
+        """Makes the places."""
+        self._reads, self._writes = Places("reads", limits.reads), Places("writes", limits.writes)
+        self._logins, self._services = Places("logins", limits.logins), Places("questions of services", limits.services)
+        self._streams = Places("streams", limits.streams)
+        self.streams_of_caller = limits.streams_of_caller
+
+    def of(self, policy: MethodPolicy, *, streams: bool) -> "Places | None":
+        """Returns the places that a method's calls take; None where they take none: feeds stay open, and published keys cost nothing."""
+        reads = policy.retry == options_pb2.RETRY_CLASS_READ
+        if policy.scope == options_pb2.SCOPE_SERVICE:
+            return None if streams else self._services
+        if streams:
+            return self._streams
+        if policy.scope == options_pb2.SCOPE_PUBLIC:
+            return None if reads else self._logins
+        return self._reads if reads else self._writes
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,8 @@ class Call:
     overdue: Fault | None = None
     """Why this process has ended the call itself, where it has."""
     timer: asyncio.TimerHandle | None = None
+    entered: float | None = None
+    """When it was given a place, by the monotonic clock."""
 
     def end_at(self, instant: float, fault: Fault) -> None:
         """Cancels the call's task at an instant of the monotonic clock; the caller is told `fault`. Replaces what was set before."""

@@ -29,6 +29,8 @@ READY_PATIENCE_SECONDS = 1.5
 READY_ATTEMPTS = 2
 """One failure may be a connection that was cut, or a moment in which this process did not run. Together they take less than the
 shortest deadline of a method of ours: who waited for a database that froze is told so."""
+CALLS_OF_CONNECTION_MAX = 100
+"""Further calls of a connection wait at its client: no connection takes all places of the process, or much of its memory."""
 WORKER_PAUSE_SECONDS = (0.1, 5.0)
 WORKER_STEADY_SECONDS = 30.0
 
@@ -36,6 +38,7 @@ OPTIONS = (
     ("grpc.so_reuseport", 0),  # else a second process shares the port, instead of failing
     ("grpc.compression_enabled_algorithms_bitset", 1),  # none: else a compressed request grows a thousandfold before it is refused
     ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.max_concurrent_streams", CALLS_OF_CONNECTION_MAX),
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.http2.ping_timeout_ms", 10_000),
