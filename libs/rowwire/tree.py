@@ -95,12 +95,12 @@ def _branch(above: Branch, name: str, path: str) -> Branch:
     descriptor = _field(above, name, path)
     message = descriptor.message_type
     if message is None or descriptor.type != FieldDescriptor.TYPE_MESSAGE:  # else a group
-        raise ColumnRefused(f"{name} in {path} is no message")
+        raise ColumnRefused(f"{_where(name, path)} is no message")
     below = above.parts.get(descriptor.number)
     if below is None:
         below = above.parts[descriptor.number] = Branch(descriptor=descriptor, message=message)
     if isinstance(below, Leaf):
-        raise ColumnRefused(f"{name} in {path} is filled by another column")
+        raise ColumnRefused(f"{_where(name, path)} is filled by another column")
     return below
 
 
@@ -109,14 +109,20 @@ def _field(branch: Branch, name: str, path: str) -> FieldDescriptor:
     if descriptor is None:
         raise ColumnRefused(f"{path}: {branch.message.full_name} has no field {name!r}")
     if descriptor.is_repeated:
-        raise ColumnRefused(f"{name} in {path} is repeated")
+        raise ColumnRefused(f"{_where(name, path)} is repeated")
     if any(each.is_required for each in branch.message.fields):
         raise ColumnRefused(f"{path}: {branch.message.full_name} has required fields, which a NULL would leave out")
     oneof = descriptor.containing_oneof
     for other in (part.descriptor for part in branch.parts.values()):
         if oneof and other and other.number != descriptor.number and other.containing_oneof == oneof:
-            raise ColumnRefused(f"{path} is of the oneof {oneof.name}, as is {other.name}, which another column fills")
+            raise ColumnRefused(
+                f"{_where(name, path)} is of the oneof {oneof.name}, as is {other.name}, which another column fills"
+            )
     return descriptor
+
+
+def _where(name: str, path: str) -> str:
+    return path if path.rpartition(".")[2] == name else f"{name} in {path}"
 
 
 _INTEGERS: Mapping[int, tuple[Code, Range]] = {
