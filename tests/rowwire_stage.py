@@ -1,7 +1,7 @@
 """Messages with a field of every kind, plans for any choice of them, rows, and what protobuf itself makes of those."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -11,7 +11,8 @@ from google.protobuf.message import Message
 from google.type import date_pb2, timeofday_pb2
 from hypothesis import strategies as st
 
-from rowwire import Column, Type
+from rowwire import Column, Encoder, Framing, Plan, Type
+from tests.rows import row as written
 
 ROWS_FIELDS = (1, 15, 16, 2000, 2**29 - 1)
 SCALARS = (
@@ -201,3 +202,11 @@ def page_of(field: int, columns: Sequence[Column], rows: Sequence[Sequence[Any]]
     for row in rows:
         filled(getattr(page, f"rows_{field}").add(), columns, row)
     return page
+
+
+def encoded(
+    make: Callable[[Plan], Encoder], columns: Sequence[Column], values: Sequence[Any], framing: Framing = Framing.RECORDS
+) -> Any:
+    """The message that one row becomes."""
+    body = make(Plan.of(EVERY, columns)).encode(written(framing, columns, values), framing).body
+    return Page.FromString(body).rows_1[0]

@@ -14,6 +14,15 @@ would write with `SerializeToString(deterministic=True)`:
   row raise RowInvalid. There are never wrong bytes.
 
 The columns' types are those of the query itself: one of a domain or an enum of PostgreSQL needs a cast.
+
+    plan = Plan.of(Booking.DESCRIPTOR, [
+        Column(name="id", type=Type.UUID, field="booking_id"),
+        Column(name="start_time", type=Type.TIMESTAMPTZ, field="start_time"),
+        Column(name="adults", type=Type.INT2, field="guests.adults"),
+    ])
+    rows = await connection.fetchval("SELECT string_agg(record_send(b), '') FROM (SELECT id, start_time, adults ... LIMIT 101) b")
+    page = encoder(plan).encode(rows or b"", Framing.RECORDS, rows_max=100, bytes_max=1_048_576)
+    last = plan.values(rows, page.last, Framing.RECORDS, ["start_time", "id"]) if page.consumed < len(rows) else None
 """
 
 from rowwire.columns import Column, Fault, Type

@@ -106,7 +106,10 @@ def floating(cell: bytes) -> float:
 
 def micros(cell: bytes) -> int:
     """Returns microseconds since 2000; raises CellRefused outside of the years 1 to 9999."""
-    return _within(integer(cell), MICROS_FIRST, MICROS_LAST)
+    value = int.from_bytes(cell, "big", signed=True)
+    if not MICROS_FIRST <= value <= MICROS_LAST:
+        raise CellRefused(Fault.RANGE)
+    return value
 
 
 def day(cell: bytes) -> date:

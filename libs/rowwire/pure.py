@@ -2,10 +2,10 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from google.protobuf import message_factory
-from google.protobuf.message import Message
 
 from rowwire.columns import CellRefused, Column, Fault, boolean, day, floating, integer, micros, micros_of_day, text
 from rowwire.encoders import UNLIMITED, Encoded, Stop, check
@@ -16,10 +16,37 @@ from rowwire.tree import Branch, Code, Leaf, Range
 UNIX_2000_SECONDS = 946_684_800
 VARINT_BITS = 0x7F
 """Of each byte; the other bit says that there are more."""
-Setter = Callable[[Message, bytes], None]
 Cells = Sequence[bytes | None]
-Part = tuple[Setter | None, int, str, Sequence[int], "Sequence[Part]"]
-"""A leaf has a setter and a column; a branch has a name, all columns below it, and parts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scalar:
+    """A field, and what reads its value from a cell."""
+
+    name: str
+    column: int
+    read: Callable[[bytes], Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WellKnown:
+    """A Timestamp or the like, and what fills it from a cell."""
+
+    name: str
+    column: int
+    fill: Callable[[Any, bytes], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Below:
+    """A message that is there where one of its columns is."""
+
+    name: str
+    columns: Sequence[int]
+    parts: "Sequence[Part]"
+
+
+Part = Scalar | WellKnown | Below
 
 
 class PureEncoder:
@@ -75,53 +102,49 @@ def _stop(data: bytes, at: int, framing: Framing, enough: bool) -> Stop | None: 
 
 
 def _fill(message: Any, parts: Sequence[Part], cells: Cells, columns: Sequence[Column], row: int) -> None:
-    for setter, index, name, below, inner in parts:
-        if setter is None:
-            if any(cells[each] is not None for each in below):
-                part = getattr(message, name)
-                part.SetInParent()
-                _fill(part, inner, cells, columns, row)
-        elif (cell := cells[index]) is not None:
-            try:
-                setter(message, cell)
-            except CellRefused as refused:
-                raise RowInvalid(row=row, column=columns[index], fault=refused.fault) from None
+    """Sets fields in the order of their numbers, so that the first fault is that of the compiled encoder.
+
+    Fields without presence that are set to their default are not written by protobuf itself.
+    """
+    for part in parts:
+        if isinstance(part, Below):
+            if any(cells[column] is not None for column in part.columns):
+                below = getattr(message, part.name)
+                below.SetInParent()
+                _fill(below, part.parts, cells, columns, row)
+            continue
+        cell = cells[part.column]
+        if cell is None:
+            continue
+        try:
+            if isinstance(part, Scalar):
+                setattr(message, part.name, part.read(cell))
+            else:
+                below = getattr(message, part.name)
+                below.SetInParent()
+                part.fill(below, cell)
+        except CellRefused as refused:
+            raise RowInvalid(row=row, column=columns[part.column], fault=refused.fault) from None
 
 
 def _parts(branch: Branch) -> Sequence[Part]:
-    """Returns what `_fill` does for a message, in the order of its fields, so that the first fault is that of the compiled encoder."""
-    parts: list[Part] = []
-    for part in branch.in_order():
-        if isinstance(part, Leaf):
-            parts.append((_setter(part), part.column, part.descriptor.name, (), ()))
-        elif part.descriptor is not None:
-            parts.append((None, 0, part.descriptor.name, tuple(part.columns()), _parts(part)))
-    return parts
+    """Returns what `_fill` does for a message."""
+    return [_part(part) for part in branch.in_order()]
 
 
-def _setter(leaf: Leaf) -> Setter:
-    """Returns what sets a field. Fields without presence that are set to their default are not written by protobuf itself."""
-    name = leaf.descriptor.name
-    if leaf.code in _MESSAGES:
-        fill = _MESSAGES[leaf.code]
-
-        def set_message(message: Message, cell: bytes) -> None:
-            part = getattr(message, name)
-            part.SetInParent()
-            fill(part, cell)
-
-        return set_message
-    read = _ranged(*_RANGES[leaf.range]) if leaf.code in _INTEGERS else _READERS[leaf.code]
-
-    def set_scalar(message: Message, cell: bytes) -> None:
-        setattr(message, name, read(cell))
-
-    return set_scalar
+def _part(part: Leaf | Branch) -> Part:
+    name = part.name
+    if isinstance(part, Branch):
+        return Below(name=name, columns=tuple(part.columns()), parts=_parts(part))
+    if part.code in _MESSAGES:
+        return WellKnown(name=name, column=part.column, fill=_MESSAGES[part.code])
+    read = _ranged(*_RANGES[part.range]) if part.code in _INTEGERS else _READERS[part.code]
+    return Scalar(name=name, column=part.column, read=read)
 
 
 def _ranged(first: int, last: int) -> Callable[[bytes], int]:
     def read(cell: bytes) -> int:
-        value = integer(cell)
+        value = int.from_bytes(cell, "big", signed=True)
         if not first <= value <= last:
             raise CellRefused(Fault.RANGE)
         return value

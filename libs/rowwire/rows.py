@@ -68,6 +68,7 @@ class Layout:
         """
         records = framing is Framing.RECORDS
         head, heading = (_RECORD_HEAD, _RECORD_CELL) if records else (_COPY_HEAD, _COPY_CELL)
+        unpack, size_of_heading = heading.unpack_from, heading.size
         end = len(data)
         if end - at < head.size:
             raise RowInvalid(row=row, column=None, fault=Fault.CUT)
@@ -76,16 +77,17 @@ class Layout:
         at += head.size
         found: list[bytes | None] = []
         for column, size, oids in self.cells:
-            if end - at < heading.size:
+            if end - at < size_of_heading:
                 raise RowInvalid(row=row, column=column, fault=Fault.CUT)
-            *oid, length = heading.unpack_from(data, at)
-            at += heading.size
-            if oid and oid[0] not in oids:
+            heads = unpack(data, at)
+            if records and heads[0] not in oids:
                 raise RowInvalid(row=row, column=column, fault=Fault.TYPE)
+            length = heads[-1]
+            at += size_of_heading
             if length == NULL:
                 found.append(None)
                 continue
-            if length < 0 or (size >= 0 and length != size):
+            if length != size and (size >= 0 or length < 0):
                 raise RowInvalid(row=row, column=column, fault=Fault.LENGTH)
             if end - at < length:
                 raise RowInvalid(row=row, column=column, fault=Fault.CUT)

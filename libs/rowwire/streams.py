@@ -102,7 +102,7 @@ class CopyStream:
         full = stop is Stop.BYTES or (stop is Stop.ROWS and len(self._data) - self._at >= len(COPY_TRAILER))
         if stop is not Stop.END and not full:
             return None
-        self._finished = self._data.startswith(COPY_TRAILER, self._at) and stop is not Stop.BYTES
+        self._finished = self._data.startswith(COPY_TRAILER, self._at)
         if self._finished:
             self._at += len(COPY_TRAILER)
         page = Page(body=b"".join(self._bodies), rows=self._rows, last_row=self._last_row, final=self._finished)

@@ -52,6 +52,11 @@ class Leaf:
     code: Code
     range: Range
 
+    @property
+    def name(self) -> str:
+        """The field's name."""
+        return self.descriptor.name
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Branch:
@@ -61,6 +66,11 @@ class Branch:
     message: Descriptor
     parts: "dict[int, Leaf | Branch]" = field(default_factory=dict)
     """By number of the field."""
+
+    @property
+    def name(self) -> str:
+        """The field's name; the root has none."""
+        return self.descriptor.name if self.descriptor else ""
 
     def in_order(self) -> "Iterator[Leaf | Branch]":
         """Yields the fields in the order of their numbers, in which protobuf writes them."""

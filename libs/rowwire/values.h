@@ -49,15 +49,15 @@ static uint64_t hex(uint32_t bits) {
 }
 
 static uint8_t *put_uuid(uint8_t *out, const uint8_t *in) {
+    uint64_t first = hex(be32(in)), second = hex(be32(in + 4)), third = hex(be32(in + 8)), fourth = hex(be32(in + 12));
     *out++ = 36;
-    for (int i = 0; i < 16; i += 4) {
-        uint64_t digits = hex(be32(in + i));
-        if (i == 4 || i == 8) *out++ = '-';
-        out = put_be32(out, digits >> 32);
-        if (i == 4 || i == 8) *out++ = '-';
-        out = put_be32(out, digits);
-    }
-    return out;
+    put_be32(put_be32(out, first >> 32), first);
+    out[8] = out[13] = out[18] = out[23] = '-';
+    put_be32(out + 9, second >> 32);
+    put_be32(out + 14, second);
+    put_be32(out + 19, third >> 32);
+    put_be32(out + 24, third);
+    return put_be32(put_be32(out + 28, fourth >> 32), fourth);
 }
 
 /* A varint field of a message below, left out at zero. */
@@ -109,11 +109,25 @@ static uint8_t *put_time(uint8_t *out, int64_t micros) {
     return out;
 }
 
+/* Looks at the last eight bytes first, so that none remain to be looked at one by one. */
+static int is_ascii(const uint8_t *p, const uint8_t *end) {
+    uint64_t seen = 0, eight;
+    if (end - p < 8) {
+        while (p < end) seen |= *p++;
+    } else {
+        memcpy(&seen, end - 8, 8);
+        for (; end - p > 8; p += 8) {
+            memcpy(&eight, p, 8);
+            seen |= eight;
+        }
+    }
+    return (seen & 0x8080808080808080U) == 0;
+}
+
 /* Whether text is UTF-8 as RFC 3629 has it: no surrogates, nothing overlong, nothing above U+10FFFF. */
 static int is_utf8(const uint8_t *p, const uint8_t *end) {
+    if (is_ascii(p, end)) return 1;
     while (p < end) {
-        uint64_t eight;
-        if (end - p >= 8 && (memcpy(&eight, p, 8), (eight & 0x8080808080808080U) == 0)) { p += 8; continue; }
         uint8_t lead = *p++;
         if (lead < 0x80) continue;
         int more = lead < 0xC2 ? 0 : lead < 0xE0 ? 1 : lead < 0xF0 ? 2 : lead < 0xF5 ? 3 : 0;

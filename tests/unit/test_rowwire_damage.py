@@ -1,5 +1,6 @@
 """Damaged rows: both encoders find the same fault, or write the same bytes; nothing crashes."""
 
+import ctypes
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, date, datetime, time
@@ -10,8 +11,25 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rowwire import Column, Encoder, Fault, Framing, Library, Plan, PureEncoder, RowInvalid, Stop, Type, encoder
-from rowwire.compiled import CompiledEncoder
+from rowwire import (
+    UNLIMITED,
+    Column,
+    CompiledEncoder,
+    Encoder,
+    Fault,
+    Framing,
+    Library,
+    Plan,
+    PureEncoder,
+    RowInvalid,
+    Stop,
+    Type,
+    encoder,
+    library,
+)
+from rowwire.compiled import ROOM
+from rowwire.plans import ABI
+from rowwire.tree import DEPTH_MAX, Code
 from tests.rows import row, rows
 from tests.rowwire_stage import EVERY, tables
 
@@ -107,3 +125,42 @@ def test_a_plan_that_makes_no_sense_is_refused(compiled_library: Library, damage
     made._words[damage % len(PLAN.words)] = word
     with pytest.raises(RuntimeError, match="another version"):
         made.encode(b"", Framing.COPY)
+
+
+def test_messages_deeper_than_the_encoder_can_go_are_refused(compiled_library: Library) -> None:
+    made = encoder(PLAN, compiled_library)
+    assert isinstance(made, CompiledEncoder)
+
+    def nest(depth: int) -> None:
+        words = [ABI, 10, 0, 2 * depth, *[Code.OPEN, 0, 10, 0] * depth, *[Code.CLOSE, 0, 0, 0] * depth]
+        made._words = (ctypes.c_int32 * len(words))(*words)
+
+    nest(DEPTH_MAX)
+    assert made.encode(b"\0\0", Framing.COPY).rows == 1
+    nest(DEPTH_MAX + 1)
+    with pytest.raises(RuntimeError, match="another version"):
+        made.encode(b"\0\0", Framing.COPY)
+
+
+@pytest.mark.parametrize("size", [100, 200, 17_000])
+def test_a_buffer_of_any_size_is_enough_or_too_small_and_never_exceeded(compiled_library: Library, size: int) -> None:
+    """All messages on the path become longer when they close, as the space for their lengths is kept for short ones."""
+    columns = [Column(name="text", type=Type.TEXT, field="below." * DEPTH_MAX + "plain_string")]
+    plan = Plan.of(EVERY, columns)
+    data = row(Framing.COPY, columns, ["x" * size])
+    body = PureEncoder(plan).encode(data, Framing.COPY).body
+    functions = compiled_library.functions
+    assert functions is not None
+    words = (ctypes.c_int32 * len(plan.words))(*plan.words)
+    statuses = []
+    for room in [*range(300), *range(len(body) - 300, len(body) + 300)]:
+        buffer = ctypes.create_string_buffer(b"\xaa" * (len(body) + 600), len(body) + 600)
+        progress = library.Progress()
+        status = functions.rowwire_encode(
+            words, len(words), Framing.COPY, data, len(data), buffer, room, 1, UNLIMITED, UNLIMITED, ctypes.byref(progress)
+        )  # fmt: skip
+        statuses.append(status)
+        assert buffer.raw[room:].strip(b"\xaa") == b""
+        assert buffer.raw[: progress.size] == (body if status == Stop.DATA else b"")
+    assert statuses == sorted(statuses, reverse=True)
+    assert set(statuses) == {ROOM, Stop.DATA}
