@@ -11,7 +11,7 @@ import pytest
 from local.database import Server
 from local.postgres import throwaway
 
-pytest_plugins = ("tests.deployed",)
+pytest_plugins = ("tests.deployed", "tests.encoders")
 
 TOLD = "told"
 TEMPLATE = f"teppan_template_{os.getpid()}"
