@@ -176,9 +176,13 @@ async def creates(ground: Ground, call: Call, programs: Programs | None) -> None
         bodies, offset = make(BIG, await ground.customers(), [day.date() for day in days()], STARTS)
         counted = "SELECT (SELECT count(*) FROM bookings.bookings), (SELECT count(*) FROM bookings.requests), (SELECT count(*) FROM bookings.outbox)"
         [before] = await ground.rows(counted)
-        measured = await load.measure_writes(call, bodies, offset, check, clients=4, seconds=SECONDS, programs=client)
+        measured = await load.measure_writes(
+            call, bodies, offset, check, clients=4, seconds=SECONDS, warm_seconds=SECONDS, programs=client
+        )
         [after] = await ground.rows(counted)
-        assert [now - then for now, then in zip(after, before, strict=True)] == [measured.done + 1] * 3
+        made = {now - then for now, then in zip(after, before, strict=True)}
+        assert len(made) == 1
+        assert made.pop() > measured.done > 0
         repeated = await received(replace(call, body=bodies[0]))
         check(repeated)
         assert await received(replace(call, body=bodies[0])) == repeated

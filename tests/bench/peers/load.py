@@ -23,6 +23,7 @@ Check = Callable[[Sequence[bytes]], None]
 
 CALIBRATION_SECONDS = 0.3
 CALIBRATION_CALLS = 20
+WARM_SECONDS = 1.0
 SECONDS_MAX = 300
 
 
@@ -65,15 +66,17 @@ async def measure_stream(
 
 async def measure_writes(
     call: Call, bodies: Sequence[bytes], offset: int, check: Check, *, clients: int, seconds: float = 3.0, programs: Programs | None,
-    accounts: Sequence[Account] = (),
+    warm_seconds: float = WARM_SECONDS, accounts: Sequence[Account] = (),
 ) -> Measured:  # fmt: skip
     """Measures calls that each carry a fresh UUID, `offset` bytes into one body after the other. Raises WrongAnswer.
 
     The client is the one in Go where `programs` are there, else one in Python, which may be the bottleneck: `Measured.client` says it.
-    The first body is sent as it is, for `check`.
+    The first body is sent as it is, for `check`. Calls for `warm_seconds` come before those that are measured: each of a server's
+    connections plans its statements first.
     """
     first = replace(call, body=bodies[0])
     check(await received(first))
+    await run_written(call, bodies, offset, clients=clients, seconds=warm_seconds, programs=programs)
     with spent(*accounts) as taken:
         measured = await run_written(call, bodies, offset, clients=clients, seconds=seconds, programs=programs)
     if measured.failed:

@@ -21,8 +21,9 @@ OTHERS_SHARE = 1.5
 EPOCH = UUID(int=0xB0)
 BIG = UUID(int=1)
 ZONE, CURRENCY = "Europe/Berlin", "EUR"
-STARTS = tuple(range(10, 22))
-"""Local hours at which a slot of an hour begins, every day."""
+STARTS = (12, 15, 18, 21)
+"""Local hours at which a slot begins, every day, as in the default week."""
+LENGTH_MINUTES = 180
 DAYS_PAST, DAYS_AHEAD = 1_000, 300
 LEAD_DAYS = 180
 """How long before its start a booking is made at most, and a third of that on average, less the two days of lead time."""
@@ -52,7 +53,10 @@ class Seeded:
 
 
 async def seed(url: str, *, bookings: int = BOOKINGS, epoch: UUID = EPOCH, now: datetime | None = None) -> Seeded:
-    """Fills a migrated database; `url` is a superuser's. `epoch` is of the feeds that the rows were heard from."""
+    """Fills a migrated database; `url` is a superuser's. `epoch` is of the feeds that the rows were heard from.
+
+    What refers to stations can be written until that server is started again: then the feed of identity has to be followed.
+    """
     now = now or datetime.now(UTC)
     seeded = Seeded(
         stations=[UUID(int=number + 1) for number in range(OTHERS + 1)],
@@ -82,7 +86,7 @@ def _statements(seeded: Seeded, epoch: UUID, now: datetime) -> list[str]:
             SELECT {ID_OF.format("s")}, '{epoch}', 1, {Known.OPEN:d}, 'S' || s, '{ZONE}', '{CURRENCY}' FROM generate_series(1, {OTHERS + 1}) s""",
         f"INSERT INTO bookings.schedules (station_id, version, update_time) SELECT id, 1, {at} FROM bookings.known_stations",
         f"""INSERT INTO bookings.schedule_slots (station_id, weekday, local_start, length_minutes, capacity)
-            SELECT id, weekday, make_time(hour, 0, 0), 60, {CAPACITY}
+            SELECT id, weekday, make_time(hour, 0, 0), {LENGTH_MINUTES}, {CAPACITY}
             FROM bookings.known_stations, generate_series(1, 7) weekday, unnest(ARRAY{list(STARTS)}) hour""",
         _customers(seeded, at),
         _drafts(seeded, at),
@@ -139,7 +143,7 @@ def _drafts(seeded: Seeded, at: str) -> str:
 
 def _slots() -> str:
     return f"""INSERT INTO bookings.slots (station_id, local_date, local_start, start_time, end_time, capacity, taken)
-        SELECT station_id, slot_date, slot_start, start_time, start_time + interval '1 hour', {CAPACITY}, count(*) FILTER (WHERE state BETWEEN 1 AND 5)
+        SELECT station_id, slot_date, slot_start, start_time, start_time + interval '{LENGTH_MINUTES} minutes', {CAPACITY}, count(*) FILTER (WHERE state BETWEEN 1 AND 5)
         FROM draft GROUP BY station_id, slot_date, slot_start, start_time ORDER BY start_time"""
 
 
@@ -153,13 +157,13 @@ def _bookings(seeded: Seeded, epoch: UUID, at: str) -> str:
     deadline = "least(made + interval '24 hours', start_time - interval '48 hours')"
     confirmed, cancelled = f"least(made + u * interval '3 hours', {at})", f"made + u * (least(start_time, {at}) - made)"
     changed = f"""CASE state WHEN 2 THEN made WHEN 4 THEN {confirmed} WHEN 7 THEN {cancelled} WHEN 8 THEN {deadline}
-                  ELSE start_time + interval '1 hour' END"""
+                  ELSE start_time + interval '{LENGTH_MINUTES} minutes' END"""
     return f"""INSERT INTO bookings.bookings (station_id, id, reference, customer_id, state, slot_date, slot_start, start_time, end_time,
             time_zone, adults, children, infants, currency_code, total_minor, deposit_minor, paid_minor, paid_epoch, paid_version,
             policy_version, requests, deposit_deadline_time, created_by, created_by_name, confirm_time, cancel_time, cancelled_by,
             refund_basis_points, version, create_time, update_time)
         SELECT station_id, id, 'TP-' || {characters}, {_customer(f"n % (({_sizes(seeded)}) / {CUSTOMERS_SHARE} + 1)")},
-               state, slot_date, slot_start, start_time, start_time + interval '1 hour', '{ZONE}', adults, children, infants, '{CURRENCY}', total, 10000,
+               state, slot_date, slot_start, start_time, start_time + interval '{LENGTH_MINUTES} minutes', '{ZONE}', adults, children, infants, '{CURRENCY}', total, 10000,
                {paid}, CASE WHEN state IN (4, 6, 9) THEN '{epoch}'::uuid END, CASE WHEN state IN (4, 6, 9) THEN 1 ELSE 0 END,
                1, CASE WHEN u < 0.3 THEN 'A table at the window, please; one guest does not eat nuts.' ELSE '' END, {deadline},
                CASE WHEN w < 0.7 THEN md5('user ' || n % 500)::uuid END, (ARRAY[{names}])[1 + n % {len(NAMES)}],

@@ -59,15 +59,19 @@ async def _made_before(session: AsyncSession, wanted: BookingIn, booking_id: UUI
 
 
 async def _offered(session: AsyncSession, wanted: BookingIn, station: Station) -> Slot:
-    week = (await session.scalars(select(ScheduleSlot).where(ScheduleSlot.station_id == wanted.station_id))).all()
-    for each in week:
-        if (each.weekday, each.local_start) == (wanted.slot_date.isoweekday(), wanted.slot_start):
-            start = datetime.combine(wanted.slot_date, wanted.slot_start, ZoneInfo(station.time_zone)).astimezone(UTC)
-            return Slot(
-                station_id=wanted.station_id, local_date=wanted.slot_date, local_start=wanted.slot_start, start_time=start,
-                end_time=start + timedelta(minutes=each.length_minutes), capacity=each.capacity, taken=0,
-            )  # fmt: skip
-    raise HTTPException(409, "the station has no such slot")
+    which = (
+        ScheduleSlot.station_id == wanted.station_id,
+        ScheduleSlot.weekday == wanted.slot_date.isoweekday(),
+        ScheduleSlot.local_start == wanted.slot_start,
+    )
+    scheduled = await session.scalar(select(ScheduleSlot).where(*which))
+    if scheduled is None:
+        raise HTTPException(409, "the station has no such slot")
+    start = datetime.combine(wanted.slot_date, wanted.slot_start, ZoneInfo(station.time_zone)).astimezone(UTC)
+    return Slot(
+        station_id=wanted.station_id, local_date=wanted.slot_date, local_start=wanted.slot_start, start_time=start,
+        end_time=start + timedelta(minutes=scheduled.length_minutes), capacity=scheduled.capacity, taken=0,
+    )  # fmt: skip
 
 
 async def _locked(session: AsyncSession, offered: Slot) -> Slot:
