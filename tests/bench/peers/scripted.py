@@ -32,7 +32,7 @@ async def run_written(
         file = Path(folder) / "bodies"
         file.write_bytes(b"".join(len(body).to_bytes(4, "big") + body for body in bodies))
         command = [*(PYTHON if programs is None else (str(programs.load),)), "-bodies", str(file), "-offset", str(offset)]
-        processes = 1 if programs is not None else min(PROCESSES, clients)
+        processes = 1 if programs is not None else min(PROCESSES, clients, most or PROCESSES)
         shares = [(clients + n) // processes for n in range(processes)]
         mosts = [(most + n) // processes for n in range(processes)]
         begun = zip(shares, mosts, strict=True)
@@ -42,7 +42,7 @@ async def run_written(
 
 async def run_python(call: Call, *, clients: int, calls: int) -> Measured:
     """Makes a number of calls that are all alike, where there is no h2load."""
-    return await run_written(call, [call.body], -1, clients=clients, seconds=SECONDS_MAX, programs=None, most=max(calls, PROCESSES))
+    return await run_written(call, [call.body], -1, clients=clients, seconds=SECONDS_MAX, programs=None, most=calls)
 
 
 async def _client(call: Call, command: Sequence[str], clients: int, seconds: float, most: int) -> dict[str, Any]:
