@@ -72,7 +72,7 @@ baseline: .venv/ready ## promise the present contract: move protos/baseline.binp
 
 lock: .venv/ready ## resolve requirements/*.in into hashed locks
 	@$(RUN) -m pip install --quiet uv
-	@for name in runtime dev; do $(RUN) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	@for name in runtime dev bench; do $(RUN) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --custom-compile-command 'make lock' requirements/$$name.in -o requirements/$$name.lock || exit; done
 
 bench-references: .venv/ready ## what references cost a create, beside the limits: ten minutes (PG=16 too)
