@@ -36,110 +36,114 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' Makefile | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
 
-demo: .venv/ready ## show it all: a fresh stack, 10,000 bookings, one followed aloud, a stream resumed (PG=16 too)
+demo: .venv/compiled ## show it all: a fresh stack, 10,000 bookings, one followed aloud, a stream resumed (PG=16 too)
 	@$(RUN) -m demo
 
-test: .venv/ready lint ## lint, then every test but the long ones (PG=16: on PostgreSQL 16; JOBS=4: in four processes)
+test: .venv/compiled lint ## lint, then every test but the long ones (PG=16: on PostgreSQL 16; JOBS=4: in four processes)
 	@$(RUN) -m pytest $(TOGETHER) --ignore=tests/compose -m 'not long'
 
-test-unit: .venv/ready ## the tests that need nothing, in seconds
+test-unit: .venv/compiled ## the tests that need nothing, in seconds
 	@$(RUN) -m pytest -m 'not long' tests/test_tidy.py tests/unit
 
-test-long: .venv/ready lint ## every test, with all of every matrix
+test-long: .venv/compiled lint ## every test, with all of every matrix
 	@$(RUN) -m pytest $(TOGETHER) --ignore=tests/compose
 
-lint: .venv/ready proto-check ## ruff, mypy --strict, buf, hadolint
+lint: .venv/compiled proto-check ## ruff, mypy --strict, buf, hadolint
 	@$(RUN) -m ruff check --quiet .
 	@$(RUN) -m ruff format --quiet --check .
 	@.venv/bin/hadolint deploy/Dockerfile
 	@$(RUN) -m mypy --no-error-summary services libs deploy tests docs/generate.py protos/generate.py protos/python/teppan/client
 
-format: .venv/ready ## format and mend what ruff can mend
+format: .venv/compiled ## format and mend what ruff can mend
 	@$(RUN) -m ruff check --quiet --fix . ; $(RUN) -m ruff format --quiet .
 
-proto: .venv/ready ## make the stubs in protos/python from the protos
+proto: .venv/compiled ## make the stubs in protos/python from the protos
 	@$(RUN) protos/generate.py
 
-docs: .venv/ready ## make what docs/ say of the contract anew: the picture and the table of references
+docs: .venv/compiled ## make what docs/ say of the contract anew: the picture and the table of references
 	@$(RUN) docs/generate.py
 
-proto-check: .venv/ready ## fail where the stubs are not those of the protos, or the contract breaks a promise
+proto-check: .venv/compiled ## fail where the stubs are not those of the protos, or the contract breaks a promise
 	@$(RUN) protos/generate.py --check
 	@$(RUN) protos/generate.py --lint
 
-baseline: .venv/ready ## promise the present contract: move protos/baseline.binpb, in a commit of its own
+baseline: .venv/compiled ## promise the present contract: move protos/baseline.binpb, in a commit of its own
 	@$(RUN) protos/generate.py --baseline
 
-lock: .venv/ready ## resolve requirements/*.in into hashed locks
+lock: .venv/compiled ## resolve requirements/*.in into hashed locks
 	@$(RUN) -m pip install --quiet uv
 	@for name in runtime dev bench; do $(RUN) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --custom-compile-command 'make lock' requirements/$$name.in -o requirements/$$name.lock || exit; done
 
-bench-references: .venv/ready ## what references cost a create, beside the limits: ten minutes (PG=16 too)
+bench-references: .venv/compiled ## what references cost a create, beside the limits: ten minutes (PG=16 too)
 	@$(RUN) -m tests.bench.references
 
-up: .venv/ready ## start the stack in the background and say how to call it (PORTS='bookings=6052')
+up: .venv/compiled ## start the stack in the background and say how to call it (PORTS='bookings=6052')
 	@$(RUN) -m local up --ports '$(PORTS)'
 
-run: .venv/ready ## the same in the foreground; Ctrl-C stops all of it
+run: .venv/compiled ## the same in the foreground; Ctrl-C stops all of it
 	@exec $(RUN) -m local run --ports '$(PORTS)'
 
-status: .venv/ready ## say what runs, and what is healthy
+status: .venv/compiled ## say what runs, and what is healthy
 	@$(RUN) -m local status
 
-token: .venv/ready ## log in as the platform administrator again
+token: .venv/compiled ## log in as the platform administrator again
 	@$(RUN) -m local token
 
-logs: .venv/ready ## follow the log of a service (S=bookings)
+logs: .venv/compiled ## follow the log of a service (S=bookings)
 	@$(RUN) -m local logs $(or $(S),bookings)
 
-psql: .venv/ready ## open psql on a service's schema (S=bookings)
+psql: .venv/compiled ## open psql on a service's schema (S=bookings)
 	@$(RUN) -m local psql $(or $(S),bookings)
 
-events: .venv/ready ## list events that could not be applied (S=payments; of all services without)
+events: .venv/compiled ## list events that could not be applied (S=payments; of all services without)
 	@$(RUN) -m local events --service '$(S)'
 
-events-replay: .venv/ready ## apply one, and what waits behind it, once its handler is mended (S=payments ID=..., ID=all)
+events-replay: .venv/compiled ## apply one, and what waits behind it, once its handler is mended (S=payments ID=..., ID=all)
 	@$(RUN) -m local events-replay --service '$(S)' --id "$$ID"
 
-events-drop: .venv/ready ## give one up for good, and apply what waits behind it (S=payments ID=... REASON='...'; ERROR=... for ID: all)
+events-drop: .venv/compiled ## give one up for good, and apply what waits behind it (S=payments ID=... REASON='...'; ERROR=... for ID: all)
 	@$(RUN) -m local events-drop --service '$(S)' --id "$$ID" --error "$$ERROR" --reason "$$REASON"
 
-sagas: .venv/ready ## list what was begun across services and has not ended (S=payments; of all services without)
+sagas: .venv/compiled ## list what was begun across services and has not ended (S=payments; of all services without)
 	@$(RUN) -m local sagas --service '$(S)'
 
-referrers: .venv/ready ## list who refers to what a service owns, and is asked before a purge (S=identity; of all without)
+referrers: .venv/compiled ## list who refers to what a service owns, and is asked before a purge (S=identity; of all without)
 	@$(RUN) -m local referrers --service '$(S)'
 
-referrers-leave: .venv/ready ## ask no more about a column that is gone for good (S=identity REFERRER=bookings COLUMN=table.column)
+referrers-leave: .venv/compiled ## ask no more about a column that is gone for good (S=identity REFERRER=bookings COLUMN=table.column)
 	@$(RUN) -m local referrers-leave --service '$(S)' --referrer "$$REFERRER" --column "$$COLUMN"
 
-audit: .venv/ready ## ask whether what services refer to at each other is there (REPAIR=yes COLUMNS='...' STACK=a stack.json)
+audit: .venv/compiled ## ask whether what services refer to at each other is there (REPAIR=yes COLUMNS='...' STACK=a stack.json)
 	@$(RUN) -m audit --columns '$(COLUMNS)' $(if $(STACK),--stack '$(STACK)') $(if $(filter yes,$(REPAIR)),--repair)
 
-backup: .venv/ready ## write what a service has in the database to a file (S=identity TO=...); it goes on meanwhile
+backup: .venv/compiled ## write what a service has in the database to a file (S=identity TO=...); it goes on meanwhile
 	@$(RUN) -m local backup '$(S)' --to "$$TO"
 
-restore: .venv/ready ## bring that back (S=identity FROM=... CONFIRM=yes; DATA_ONLY=yes: into the tables that are there)
+restore: .venv/compiled ## bring that back (S=identity FROM=... CONFIRM=yes; DATA_ONLY=yes: into the tables that are there)
 	@$(RUN) -m local restore '$(S)' --from "$$FROM" $(if $(filter yes,$(DATA_ONLY)),--data-only) $(if $(filter yes,$(CONFIRM)),--confirmed)
 
-down: .venv/ready ## stop the stack; data stay
+down: .venv/compiled ## stop the stack; data stay
 	@$(RUN) -m local down
 
-clean: .venv/ready ## stop the stack and remove its data; asks first
+clean: .venv/compiled ## stop the stack and remove its data; asks first
 	@$(RUN) -m local clean
 
-certs: .venv/ready ## make the containers' secrets, and certificates by a development authority
+certs: .venv/compiled ## make the containers' secrets, and certificates by a development authority
 	@$(RUN) -m compose certs
 
-compose-up: .venv/ready ## start the stack in containers: two replicas of each service behind Envoy (PORTS too)
+compose-up: .venv/compiled ## start the stack in containers: two replicas of each service behind Envoy (PORTS too)
 	@$(RUN) -m compose up --ports '$(PORTS)'
 
-compose-down: .venv/ready ## stop the containers; data stay (DATA=remove removes them)
+compose-down: .venv/compiled ## stop the containers; data stay (DATA=remove removes them)
 	@$(RUN) -m compose down $(if $(filter remove,$(DATA)),--data)
 
-test-compose: .venv/ready ## the e2e tests against the containers, and what becomes of them when things break
+test-compose: .venv/compiled ## the e2e tests against the containers, and what becomes of them when things break
 	@TEPPAN_STACK=compose $(RUN) -m pytest -m 'not long' tests/e2e tests/compose
+
+.venv/compiled: .venv/ready $(wildcard libs/rowwire/*.[ch])
+	@$(RUN) -m rowwire.build
+	@touch $@
 
 .venv/ready: requirements/dev.lock
 	@test -n '$(PYTHON)' || { echo 'make needs Python 3.11, 3.12 or 3.13, with venv; none is on PATH (or set PYTHON=...)' >&2; exit 2; }

@@ -15,6 +15,7 @@ from tls import Tls, on_loopback
 
 DRAIN_SECONDS = 5.0
 TLS_FILES = ("TEPPAN_TLS_CERTIFICATE_FILE", "TEPPAN_TLS_KEY_FILE", "TEPPAN_TLS_CA_FILE")
+COMPILED_PATH, PYTHON_PATH = "compiled", "python"
 PLAINTEXT_ALLOWED = "allowed"
 
 
@@ -40,6 +41,8 @@ class Settings:
     tls: Tls | None = None
     """None is plaintext."""
     drain_seconds: float = DRAIN_SECONDS
+    list_path: str = COMPILED_PATH
+    """How lists are made: by the compiled encoder where there is one, or in Python."""
 
     def __repr__(self) -> str:
         """Without secrets: URLs hold passwords."""
@@ -92,6 +95,13 @@ class Reader:
             self.problems.append(f"{name} is {value!r}, and not a number of seconds")
         return found
 
+    def one_of(self, name: str, values: Sequence[str]) -> str:
+        """One of some words, by default the first; a problem where it is another one."""
+        value = self.text(name, values[0])
+        if value not in values:
+            self.problems.append(f"{name} is {value!r}, and not {' or '.join(values)}")
+        return value
+
     def done(self) -> None:
         """Raises SettingsWrong with every problem."""
         if self.problems:
@@ -112,6 +122,7 @@ def read(service: str, reader: Reader, *, peers: Sequence[str]) -> Settings:
         token_key=reader.file("TEPPAN_TOKEN_KEY_FILE", _token_key),  # type: ignore[arg-type]  # likewise
         tls=tls(reader),
         drain_seconds=reader.seconds("TEPPAN_DRAIN_SECONDS", DRAIN_SECONDS),
+        list_path=reader.one_of("TEPPAN_LIST_PATH", (COMPILED_PATH, PYTHON_PATH)),
     )
     if settings.tls is None and reader.text("TEPPAN_PLAINTEXT", "loopback") != PLAINTEXT_ALLOWED:
         addresses = [settings.listen, settings.metrics_listen, *settings.peers.values()]

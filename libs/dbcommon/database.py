@@ -5,19 +5,20 @@ is ever set, so nothing is reset when a connection goes back: tenant, isolation 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
-from contextvars import ContextVar, Token
-from types import TracebackType
-from typing import Any, Self
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 import asyncpg
 
 from dbcommon import tenancy
-from dbcommon.failures import fault_of, without_values
+from dbcommon.connections import CLOSE_SECONDS, assert_idle, held, is_closed, to_its_end, told
 from dbcommon.statements import Row, Rows, arguments, compiled
+from dbcommon.transactions import Parameters, Transaction, durably
 from faults import DatabaseUnavailable, Overloaded
+
+__all__ = ["Database", "Transaction", "assert_idle", "durably"]
 
 POOL_SIZE = 16
 POOL_WAIT_SECONDS = 10
@@ -25,106 +26,6 @@ WAITING_MAX = 1_000
 CONNECT_SECONDS = 5
 LOCK_SECONDS = 2
 STATEMENTS_CACHED = 200
-CLOSE_SECONDS = 0.25
-"""How long a cancelled call waits for the server to cancel its statement; a connection for which that takes longer is closed."""
-
-_held: ContextVar[str] = ContextVar("held", default="")
-Parameters = Mapping[str, Any]
-
-
-def assert_idle() -> None:
-    """Fails where this task holds a connection: before an RPC goes out, before a client is made to wait."""
-    if held := _held.get():
-        raise AssertionError(f"this task still holds {held}; end it first")
-
-
-class Transaction:
-    """A transaction at READ COMMITTED, as `Database.transaction` begins it; commits when its block ends, or rolls back."""
-
-    __slots__ = ("_begin", "_connection", "_database", "_token")
-
-    def __init__(self, database: "Database", begin: str) -> None:
-        """`begin` is BEGIN with everything that holds for this transaction."""
-        self._database = database
-        self._begin = begin
-        self._connection: Any = None
-        self._token: Token[str] | None = None
-
-    async def execute(self, sql: str, parameters: Parameters | None = None) -> Rows:
-        """Runs a statement, whose parameters are named (`:id`). Raises faults, and asyncpg's IntegrityConstraintViolationError."""
-        statement, names = compiled(sql)
-        connection = self._connection
-        try:
-            return Rows(await connection.fetch(statement, *arguments(names, parameters)))
-        except Exception as error:  # noqa: BLE001  # what it is to a caller is raised in its place
-            raise _told(error, connection) from None
-
-    async def look(self, sql: str, parameters: Parameters | None = None) -> Rows:
-        """Runs a statement that only reads, as `Database.look` does outside of a transaction."""
-        return await self.execute(sql, parameters)
-
-    async def count(self, sql: str, parameters: Parameters | None = None) -> int:
-        """Runs a statement that returns nothing; how many rows it changed. Raises as `execute`."""
-        statement, names = compiled(sql)
-        connection = self._connection
-        try:
-            status = await connection.execute(statement, *arguments(names, parameters))
-        except Exception as error:  # noqa: BLE001  # what it is to a caller is raised in its place
-            raise _told(error, connection) from None
-        return int(status.rpartition(" ")[2])
-
-    @asynccontextmanager
-    async def savepoint(self) -> AsyncIterator[None]:
-        """What is inside is undone as a whole where it raises, and the transaction goes on."""
-        await self._say("SAVEPOINT inside")
-        try:
-            yield
-        except BaseException as error:
-            if isinstance(error, Exception) and not _closed(self._connection):
-                await self._say("ROLLBACK TO SAVEPOINT inside; RELEASE SAVEPOINT inside")
-            raise
-        await self._say("RELEASE SAVEPOINT inside")
-
-    async def __aenter__(self) -> Self:
-        assert_idle()
-        self._token = _held.set("a transaction")
-        try:
-            self._connection = await self._database.acquire()
-            await self._say(self._begin)
-        except BaseException:
-            await self._let_go(broken=True)
-            raise
-        return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        broken = True
-        try:
-            if error is None:
-                await self._say("COMMIT")
-            elif not _closed(self._connection):
-                await self._connection.execute("ROLLBACK", timeout=CLOSE_SECONDS)
-            broken = False
-        except Exception:
-            if error is None:
-                raise  # else what happened first is what counts: the connection is closed, and that rolls back
-        finally:
-            await self._let_go(broken=broken)
-
-    async def _say(self, command: str) -> None:
-        try:
-            await self._connection.execute(command)
-        except Exception as error:  # noqa: BLE001  # what it is to a caller is raised in its place
-            raise _told(error, self._connection) from None
-
-    async def _let_go(self, *, broken: bool) -> None:
-        connection, self._connection = self._connection, None
-        try:
-            if connection is not None:
-                await self._database.release(connection, broken=broken)
-        finally:
-            if self._token is not None:
-                _held.reset(self._token)
-                self._token = None
 
 
 class Database:
@@ -167,6 +68,26 @@ class Database:
         """
         return await self._fetch(tenancy.one_statement(body), (tenant, *parameters))
 
+    async def records(self, body: str, *parameters: Any, tenant: UUID) -> bytes:
+        """As `read`, but returns the rows as Postgres sends them: the bytes of `record_send` of each, one after the other."""
+        rows = await self._fetch(tenancy.as_records(body), (tenant, *parameters))
+        return rows[0][0] or b""
+
+    async def copy(self, body: str, *parameters: UUID | datetime | int, tenant: UUID) -> bytes:
+        """As `read`, but returns the output of a binary COPY: cheaper than `records` for many rows, and dearer for few."""
+        query = tenancy.with_literals(tenancy.one_statement(body), (tenant, *parameters))
+        chunks: list[bytes] = []
+
+        async def keep(chunk: bytes) -> None:
+            chunks.append(chunk)
+
+        async def run(connection: Any) -> list[Any]:
+            await to_its_end(connection, connection.copy_from_query(query, output=keep, format="binary"))
+            return []
+
+        await self._using(run)
+        return b"".join(chunks)
+
     async def look(self, sql: str, parameters: Parameters | None = None) -> Rows:
         """Runs one statement that only reads, outside of any transaction, in one round trip; for roles that cross tenants.
 
@@ -176,18 +97,22 @@ class Database:
         return Rows(await self._fetch(statement, arguments(names, parameters)))
 
     async def _fetch(self, statement: str, values: Sequence[Any]) -> list[Any]:
+        return await self._using(lambda connection: connection.fetch(statement, *values))
+
+    async def _using(self, use: Callable[[Any], Awaitable[list[Any]]]) -> list[Any]:
+        """Runs one statement on a connection, outside of any transaction."""
         assert_idle()
-        token = _held.set("a connection")
+        token = held.set("a connection")
         connection, broken = None, True
         try:
             connection = await self.acquire()
-            rows: list[Any] = await connection.fetch(statement, *values)
+            rows = await use(connection)
             broken = False
         except asyncio.CancelledError:
             broken = False  # the pool has the statement cancelled, and waits for that
             raise
         except Exception as error:  # noqa: BLE001  # what it is to a caller is raised in its place
-            raise _told(error, connection) from None
+            raise told(error, connection) from None
         else:
             return rows
         finally:
@@ -195,7 +120,7 @@ class Database:
                 if connection is not None:
                     await self.release(connection, broken=broken)
             finally:
-                _held.reset(token)
+                held.reset(token)
 
     async def ping(self) -> None:
         """Asks the database for a sign of life; raises as `transaction`."""
@@ -215,13 +140,13 @@ class Database:
             if isinstance(error, TimeoutError) and waiting.expired():
                 raise DatabaseUnavailable("all connections to the database are in use") from error
             if isinstance(error, Exception):
-                raise _told(error, None) from None
+                raise told(error, None) from None
             raise
 
     async def release(self, connection: Any, *, broken: bool = False) -> None:
         """Gives a connection back; one that is broken, or still in a transaction, is closed: the next user would see its rows."""
         self._inside -= 1
-        if _closed(connection):
+        if is_closed(connection):
             return  # the pool knows
         if broken or connection.is_in_transaction():
             connection.terminate()
@@ -243,26 +168,3 @@ class Database:
 
 async def _nothing(_: Any) -> None:
     """No session state is ever set, so there is nothing to reset: a round trip saved."""
-
-
-def _closed(connection: Any) -> bool:
-    """Whether a connection is closed: the pool takes one back by itself that broke, and then it answers nothing more."""
-    try:
-        return bool(connection.is_closed())
-    except asyncpg.InterfaceError:
-        return True
-
-
-def _told(error: Exception, connection: Any) -> Exception:
-    """What is raised in place of an error: the fault that it is to a caller, or itself without what was sent."""
-    if isinstance(error, asyncpg.InterfaceError) and (connection is None or _closed(connection)):
-        return DatabaseUnavailable("the connection to the database broke; nobody knows what was committed")
-    return fault_of(error) or without_values(error)
-
-
-async def durably(tx: Transaction) -> None:
-    """Lets the commit wait for the disk, and for a synchronous standby where there is one, whatever the server's default."""
-    await tx.execute(
-        "SELECT set_config('synchronous_commit', 'on', true)"
-        " WHERE current_setting('synchronous_commit') NOT IN ('on', 'remote_apply')"
-    )

@@ -9,6 +9,7 @@ from uuid import UUID
 from dbcommon.database import Database
 from pages import Page
 
+PAGE_SIZES_USUAL = frozenset((1, 5, 10, 20, 25, 50, 100, 200, 250, 500, 1_000))
 Row = Any
 """An asyncpg record."""
 Key = tuple[datetime, UUID]
@@ -37,8 +38,8 @@ class Keyset:
         """The same list, from there on."""
         return replace(self, after=key)
 
-    def statement(self) -> tuple[str, list[Any]]:
-        """The body for `tenancy.one_statement`, and its parameters from `$2` on."""
+    def statement(self, rows: int | None = None) -> tuple[str, list[Any]]:
+        """The body for `tenancy.one_statement`, and its parameters from `$2` on: a page and a row more, or so many rows."""
         parameters: list[Any] = []
 
         def parameter(value: Any) -> str:
@@ -50,13 +51,18 @@ class Keyset:
             time, id = (parameter(part) for part in self.after)
             conditions.append(f"(b.{self.order}, b.id) {'<' if self.descending else '>'} ({time}, {id})")
         direction = "DESC" if self.descending else "ASC"
-        limit = 1 << self.page_size.bit_length()  # a literal, and few of them: statements stay prepared, plans generic
+        limit = _limit(self.page_size + 1) if rows is None else rows
         end = f"ORDER BY {self.order} {direction}, id {direction} LIMIT {limit}"
         one = f"SELECT {self.columns} FROM {self.table} b WHERE {' AND '.join(conditions)}"
         if not self.arms:
             return f"{one} {end}", parameters
         arms = " UNION ALL ".join(f"({one} AND {compared} {parameter(value)} {end})" for compared, value in self.arms)
         return f"SELECT * FROM ({arms}) m {end}", parameters
+
+
+def _limit(rows: int) -> int:
+    """A literal, and few of them: statements stay prepared, plans generic. The next power of two costs 13% of a page of 50."""
+    return rows if rows - 1 in PAGE_SIZES_USUAL else 1 << (rows - 1).bit_length()
 
 
 async def pages(database: Database, keyset: Keyset) -> AsyncIterator[Page[Row]]:

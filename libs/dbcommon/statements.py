@@ -12,9 +12,17 @@ import asyncpg
 from sqlalchemy import Table, text
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 
+from rowwire import Type
+
 COMPILED_MAX = 4_096
 """More than there are in the code: what is put together of names of tables and columns, and never of values."""
 DIALECT: Any = PGDialect_asyncpg()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves its dialects' constructors untyped
+
+
+TYPES = {
+    "UUID": Type.UUID, "TEXT": Type.TEXT, "BYTEA": Type.BYTES, "BOOLEAN": Type.BOOL, "SMALLINT": Type.INT2, "INTEGER": Type.INT4,
+    "BIGINT": Type.INT8, "TIMESTAMP WITH TIME ZONE": Type.TIMESTAMPTZ, "DATE": Type.DATE, "TIME WITHOUT TIME ZONE": Type.TIME,
+}  # fmt: skip
 
 
 class Row(asyncpg.Record):  # type: ignore[misc]  # asyncpg's stubs make it generic
@@ -82,6 +90,11 @@ def inserting_all(table: Table, names: Iterable[str]) -> str:
 def updating(table: Table, names: Iterable[str]) -> str:
     """Returns the UPDATE that sets these columns, each to a parameter of its name; WHERE is the caller's."""
     return f"UPDATE {table.fullname} SET " + ", ".join(f"{name} = :{name}" for name in names)
+
+
+def typed(table: Table, names: Iterable[str]) -> list[tuple[str, Type]]:
+    """Returns columns of a table with the types that they have in Postgres' binary format."""
+    return [(name, TYPES[table.c[name].type.compile(DIALECT)]) for name in names]
 
 
 def lists(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:

@@ -4,7 +4,9 @@ Policies as they were measured: the sub-SELECT keeps the planner from reading th
 cached), the NULLIF is for connections on which an earlier transaction left the setting empty. Unset means no rows.
 """
 
+import re
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -14,6 +16,7 @@ if TYPE_CHECKING:  # the database asks this module how to read for one tenant
 
 SETTING = "teppan.station_id"
 TENANT = f"(SELECT NULLIF(current_setting('{SETTING}', true), '')::uuid)"
+PARAMETER = re.compile(r"\$(\d+)")
 NO_TENANT = UUID(int=0)
 """Stands for the tenant in rows that belong to none: users, their events, requests of the platform."""
 
@@ -40,7 +43,7 @@ def policies(service: str, table: str, *, column: str = "station_id", platform: 
 
 
 @lru_cache(maxsize=1024)
-def one_statement(body: str) -> str:
+def one_statement(body: str, *, selected: str = "b.*") -> str:
     """A read of one tenant in one autocommit statement; `$1` is the tenant, the body's own parameters begin at `$2`.
 
     The body is a SELECT on tenant tables that compares their tenant with `s.tenant` and ends in a literal LIMIT. Only
@@ -49,7 +52,29 @@ def one_statement(body: str) -> str:
     _, limit, rows = body.rpartition("LIMIT")
     if not limit or not rows.strip().isdigit() or "s.tenant" not in body:
         raise ValueError("the body compares its tenant with s.tenant, and ends in a literal LIMIT")
-    return f"SELECT b.* FROM (SELECT set_config('{SETTING}', $1::uuid::text, true)::uuid AS tenant OFFSET 0) s, LATERAL ({body}) b"
+    setting = f"SELECT set_config('{SETTING}', $1::uuid::text, true)::uuid AS tenant OFFSET 0"
+    return f"SELECT {selected} FROM ({setting}) s, LATERAL ({body}) b"
+
+
+def as_records(body: str) -> str:
+    """The same, whose rows come as the bytes of one value, in their order: what `record_send` makes of each."""
+    return one_statement(body, selected="string_agg(record_send(b), '')")
+
+
+def with_literals(statement: str, values: Sequence[UUID | datetime | int]) -> str:
+    """A statement with its parameters written into it, for COPY, which takes none: IDs, times and numbers only."""
+    literals = [_literal(value) for value in values]
+    return PARAMETER.sub(lambda found: literals[int(found[1]) - 1], statement)
+
+
+def _literal(value: UUID | datetime | int) -> str:
+    if isinstance(value, UUID):
+        return f"'{UUID(int=value.int)}'::uuid"
+    if isinstance(value, datetime):
+        return f"'{value.astimezone(UTC).isoformat()}'::timestamptz"
+    if isinstance(value, int):
+        return f"{int(value):d}"
+    raise TypeError(f"{type(value).__name__} is not written into a statement")
 
 
 async def refuse_unsafe(tx: "Transaction", service: str, tenant_tables: Sequence[str]) -> None:

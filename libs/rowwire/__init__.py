@@ -31,11 +31,10 @@ from rowwire.encoders import UNLIMITED, Encoded, Encoder, Stop
 from rowwire.library import Library, find_library
 from rowwire.plans import Plan, PlanInvalid
 from rowwire.pure import PureEncoder
-from rowwire.rows import Framing, RowInvalid
-from rowwire.streams import CopyInvalid, CopyStream, Page
+from rowwire.rows import COPY_HEADER, COPY_TRAILER, Framing, RowInvalid
 
 __all__ = [
-    "UNLIMITED", "Column", "CompiledEncoder", "CopyInvalid", "CopyStream", "Encoded", "Encoder", "Fault", "Framing", "Library", "Page",
+    "COPY_HEADER", "COPY_TRAILER", "UNLIMITED", "Column", "CompiledEncoder", "Encoded", "Encoder", "Fault", "Framing", "Library",
     "Plan", "PlanInvalid", "PureEncoder", "RowInvalid", "Stop", "Type", "encoder", "find_library",
 ]  # fmt: skip
 

@@ -7,6 +7,8 @@ from enum import IntEnum
 
 from rowwire.columns import OIDS, SIZES, Column, Fault
 
+COPY_HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+"""Signature, flags, and the length of an extension that there is not."""
 COPY_TRAILER = b"\xff\xff"
 NULL = -1
 """The length of a cell without a value."""

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
+import structlog
 from teppan.common.v1 import events_pb2
 from teppan.identity.v1 import tokens_pb2, tokens_pb2_grpc
 
@@ -15,17 +16,20 @@ from dbcommon.inbox import Freshness
 from dbcommon.references import Registry
 from dbcommon.schema import Schema
 from pages import Tokens
+from rowwire import Encoder, Library, Plan, encoder, find_library
 from rpccommon.auth import ServiceToken, Verifier
 from rpccommon.client import Peer
 from rpccommon.feed import EventsServicer
 from rpccommon.keys import FetchedKeys, FixedKeys, Keys
 from rpccommon.registry import registry
 from rpccommon.revocations import Revocations, Stream
-from settings import Settings
+from settings import PYTHON_PATH, Settings
 
 APP_POOL = 16
 PLATFORM_POOL = 4
 KEYS_SECONDS = 2.0
+
+log = structlog.get_logger()
 
 
 def now() -> datetime:
@@ -76,6 +80,14 @@ class Parts:
     def registry(self, types: Sequence[str]) -> Registry:
         """Who refers to this service's things of these types."""
         return Registry(self.platform, self.schema.service, self.feed, contract=registry(), types=types)
+
+    def encoder(self, plan: Plan) -> Encoder | None:
+        """What encodes a list's rows; None where they are made in Python: there is no compiled encoder, or it is not wanted."""
+        library = find_library()
+        if self.settings.list_path == PYTHON_PATH:
+            library = Library(functions=None, says=f"lists are made in Python, as TEPPAN_LIST_PATH={PYTHON_PATH} says")
+        log.info("lists", service=self.schema.service, path=library.says)
+        return None if library.functions is None else encoder(plan, library)
 
     @cached_property
     def tokens(self) -> Tokens:

@@ -11,13 +11,14 @@ import command
 from bookings import config as configuration
 from bookings.config import Config
 from bookings.rpc import BookingsServicer, CustomersServicer, SlotsServicer
-from bookings.store import sagas
+from bookings.store import listing, sagas
 from bookings.tables import SCHEMA, known_stations, known_users, requests_
 from bookings.usecases.bookings import Bookings
 from bookings.usecases.customers import Customers
 from bookings.usecases.deposits import Deposits
 from bookings.usecases.referents import TYPES, Referents
 from bookings.usecases.slots import Slots
+from bookings.wire import bookings as bookings_wire
 from bookings.wire import heard
 from bookings.wire.bookings import event_to_pb
 from bookings.workers import Accounts, Expiry
@@ -58,6 +59,7 @@ def build(config: Config) -> Serving:
         app=parts.app, requests=requests, references=references, encode=event_to_pb, reference=reference, now=now, new_id=new_id
     )
 
+    encoder = parts.encoder(bookings_wire.plan(listing.TYPED))
     deposits = Deposits(platform=parts.platform, encode=event_to_pb, now=now, new_id=new_id)
     registry = parts.registry(TYPES)
     accounts = Accounts(deposits=deposits, read=heard.account_from_event)
@@ -71,7 +73,7 @@ def build(config: Config) -> Serving:
             lambda server: customers_pb2_grpc.add_CustomersServiceServicer_to_server(CustomersServicer(customers), server),
             lambda server: slots_pb2_grpc.add_SlotsServiceServicer_to_server(SlotsServicer(slots), server),
             lambda server: bookings_pb2_grpc.add_BookingsServiceServicer_to_server(
-                BookingsServicer(bookings, parts.tokens), server
+                BookingsServicer(bookings, parts.tokens, encoder), server
             ),
         ],
         peers=[identity, payments],

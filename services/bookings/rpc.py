@@ -17,6 +17,7 @@ from bookings.wire import customers as customers_wire
 from bookings.wire import listing as listing_wire
 from bookings.wire import slots as slots_wire
 from pages import Tokens
+from rowwire import Encoder
 from rpccommon.paging import limited
 from rpccommon.present import caller
 
@@ -64,10 +65,11 @@ class SlotsServicer(slots_pb2_grpc.SlotsServiceServicer):
 class BookingsServicer(bookings_pb2_grpc.BookingsServiceServicer):
     """BookingsService."""
 
-    def __init__(self, bookings: Bookings, tokens: Tokens) -> None:
-        """Takes its use cases, and what signs page tokens."""
+    def __init__(self, bookings: Bookings, tokens: Tokens, encoder: Encoder | None) -> None:
+        """Takes its use cases, what signs page tokens, and what encodes lists: without it they are made in Python."""
         self._bookings = bookings
         self._tokens = tokens
+        self._encoder = encoder
 
     async def CreateBooking(self, request: bookings_pb.CreateBookingRequest, context: Context) -> bookings_pb.CreateBookingResponse:
         """Takes a place."""
@@ -80,12 +82,15 @@ class BookingsServicer(bookings_pb2_grpc.BookingsServiceServicer):
         booking = await self._bookings.get(UUID(request.station_id), UUID(request.booking_id))
         return bookings_pb.GetBookingResponse(booking=bookings_wire.booking_to_pb(booking))
 
-    async def ListBookings(
-        self, request: bookings_pb.ListBookingsRequest, context: Context
-    ) -> AsyncIterator[bookings_pb.ListBookingsResponse]:
-        """Streams pages, at most `page_limit` of them."""
+    async def ListBookings(self, request: bookings_pb.ListBookingsRequest, context: Context) -> AsyncIterator[Any]:
+        """Streams pages, at most `page_limit` of them; messages, or their bytes."""
         pager = listing_wire.pager_of(request, self._tokens)
-        pages = self._bookings.pages(listing_wire.list_query_from_pb(request, pager))
+        query = listing_wire.list_query_from_pb(request, pager)
+        if self._encoder is not None:
+            async for page in self._bookings.encoded(query, self._encoder, request.page_limit):
+                yield listing_wire.encoded_to_pb(page, pager)
+            return
+        pages = self._bookings.pages(query)
         async for message in limited(pages, lambda page: listing_wire.page_to_pb(page, pager), request.page_limit):
             yield message
 

@@ -19,6 +19,7 @@ from dbcommon.database import Database, Transaction
 from dbcommon.failures import violated
 from dbcommon.feed import Event
 from dbcommon.references import Known, KnownRows, Referent
+from dbcommon.statements import updating
 from faults import FeedStale, ReferenceClosed
 from local.database import Server
 from payments import store
@@ -61,8 +62,7 @@ class Stage:
         """The booking's account as it is stored."""
         async with self.platform.transaction(read_only=True) as tx:
             found = await tx.execute("SELECT * FROM payments.booking_accounts WHERE booking_id = :id", {"id": self.booking})
-            row = found.first()
-        return None if row is None else dict(row)
+        return dict(found[0]) if found else None
 
     @asynccontextmanager
     async def own(self) -> AsyncIterator[Transaction]:
@@ -75,11 +75,9 @@ class Stage:
         async with self.own() as tx:
             before = await store.lock_account(tx, self.station, self.booking)
             after = replace(before, captured_minor=before.captured_minor + amount_minor, version=before.version + 1)
+            money = {"captured_minor": after.captured_minor, "money_version": after.version}
             with refusing({"accounts_not_overpaid": overpaid(before)}):
-                await tx.execute(
-                    "UPDATE payments.booking_accounts SET captured_minor = :captured, money_version = :version WHERE booking_id = :id",
-                    {"captured": after.captured_minor, "version": after.version, "id": self.booking},
-                )
+                await tx.execute(f"{updating(booking_accounts, money)} WHERE booking_id = :id", {**money, "id": self.booking})
 
     async def pay(self, tx: Transaction, amount_minor: int, kind: Kind = Kind.DEPOSIT) -> Payment:
         """Takes money by the rules."""
@@ -95,11 +93,6 @@ class Stage:
             station_id=self.station, booking_id=self.booking, kind=kind, method=Method.CASH, amount_minor=amount_minor,
             currency_code="EUR",
         )  # fmt: skip
-
-
-async def write(tx: Transaction, payment: Payment, account: Account) -> None:
-    """Writes a payment for an account as it is."""
-    await store.record(tx, payment, account, account, told(payment))
 
 
 def told(payment: Payment) -> Event:
@@ -245,9 +238,10 @@ async def test_no_payment_is_written_for_what_is_not_known(unknown: Stage) -> No
         async with unknown.own() as tx:
             await store.lock_account(tx, unknown.station, unknown.booking)
     assert refusal.value.metadata == {"feed": "bookings"}
+    nobodys = some_account(unknown)
     with pytest.raises(FeedStale) as refusal:
         async with unknown.own() as tx:
-            await write(tx, paid(unknown.wanted(100), some_account(unknown)), some_account(unknown))
+            await store.record(tx, unpaid := paid(unknown.wanted(100), nobodys), nobodys, nobodys, told(unpaid))
     assert refusal.value.metadata == {"feed": "bookings"}
 
 
@@ -283,7 +277,7 @@ async def test_another_station_neither_sees_nor_pays_a_booking(stage: Stage) -> 
     theirs = replace(paid(stage.wanted(100), some_account(stage)), station_id=other)
     with pytest.raises(FeedStale):  # as if the booking were not known: the guard compares the station
         async with stage.app.transaction(tenant=other) as tx:
-            await write(tx, theirs, some_account(stage))
+            await store.record(tx, theirs, some_account(stage), some_account(stage), told(theirs))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from local.database import Server
-from rowwire import Column, CopyStream, Encoder, Fault, Framing, Page, Plan, RowInvalid, Type
+from rowwire import COPY_HEADER, COPY_TRAILER, Column, Encoder, Fault, Framing, Plan, RowInvalid, Type
 from tests.conftest import new_database
 from tests.rowwire_stage import EVERY, page_of
 
@@ -33,7 +33,6 @@ ROWS = f"""INSERT INTO rows ({NAMES}) VALUES
      -9223372036854775808, '-Infinity', 'NaN', '0001-01-01Z', '2000-02-29', '12:00:00.000001'),
     (NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL),
     (NULL, NULL, '', NULL, NULL, NULL, 1, NULL, -1, '-0', 1e-300, '1999-12-31 23:59:59.999999Z', '1999-12-31', NULL)"""
-CHUNK_BYTES = 777
 Make = Callable[[Plan], Encoder]
 
 
@@ -86,15 +85,19 @@ async def test_records_become_the_messages_of_the_drivers_values(connection: asy
 async def test_a_copy_becomes_the_messages_of_the_drivers_values(connection: asyncpg.Connection, make_encoder: Make) -> None:
     values = await driver_values(connection)
     data = await copied(connection, f"SELECT {NAMES} FROM rows ORDER BY place")
-    stream = CopyStream(make_encoder(PLAN), rows_max=2)
-    pages: list[Page] = []
-    for at in range(0, len(data), CHUNK_BYTES):
-        pages += stream.feed(data[at : at + CHUNK_BYTES])
-    stream.close()
-    assert [(page.rows, page.final) for page in pages] == [(2, False), (2, False), (1, True)]
-    assert b"".join(page.body for page in pages) == page_of(1, COLUMNS, values).SerializeToString(deterministic=True)
-    names = [column.name for column in COLUMNS]
-    assert [list(PLAN.values(page.last_row, 0, Framing.COPY, names)) for page in pages] == [values[1], values[3], values[4]]
+    assert data.startswith(COPY_HEADER)
+    assert data.endswith(COPY_TRAILER)
+    made, at, rows, last = make_encoder(PLAN), len(COPY_HEADER), [], []
+    body = b""
+    while at < len(data) - len(COPY_TRAILER):
+        page = made.encode(data, Framing.COPY, start=at, rows_max=2)
+        assert page.last is not None
+        last.append(list(PLAN.values(data, page.last, Framing.COPY, [column.name for column in COLUMNS])))
+        at, body = page.consumed, body + page.body
+        rows.append(page.rows)
+    assert rows == [2, 2, 1]
+    assert body == page_of(1, COLUMNS, values).SerializeToString(deterministic=True)
+    assert last == [values[1], values[3], values[4]]
 
 
 @pytest.mark.parametrize("value", ["4713-01-01 BC", "0001-12-31 BC", "10000-01-01", "infinity", "-infinity"])

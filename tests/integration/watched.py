@@ -42,6 +42,7 @@ def statements() -> Iterator[list[tuple[str, Sequence[Any]]]]:
         return values
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("dbcommon.database.compiled", noting)
-        patch.setattr("dbcommon.database.arguments", valued)
+        for module in ("database", "transactions"):
+            patch.setattr(f"dbcommon.{module}.compiled", noting)
+            patch.setattr(f"dbcommon.{module}.arguments", valued)
         yield seen

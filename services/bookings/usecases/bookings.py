@@ -15,12 +15,14 @@ from bookings.store import slots as slot_store
 from bookings.store.listing import ListQuery
 from callers import Caller
 from dbcommon.database import Database, Transaction
+from dbcommon.encoded import EncodedPage, encoded
 from dbcommon.feed import Event
 from dbcommon.keyset import Row, pages
 from dbcommon.references import References, Referent, Wanted
 from dbcommon.requests import Requests
 from faults import PermissionDenied
 from pages import Page
+from rowwire import Encoder
 
 EVENT_TYPE = "bookings.Booking"
 
@@ -93,6 +95,10 @@ class Bookings:
     async def get(self, station_id: UUID, booking_id: UUID) -> Booking:
         """Raises BookingNotFound."""
         return await store.get(self.app, station_id, booking_id)
+
+    def encoded(self, query: ListQuery, encoder: Encoder, pages_max: int) -> AsyncIterator[EncodedPage]:
+        """The same pages as bytes, at most `pages_max` of them."""
+        return encoded(self.app, listing.keyset(query), encoder, pages_max=pages_max)
 
     def pages(self, query: ListQuery) -> AsyncIterator[Page[Row]]:
         """The pages of a list; no connection is held while one is being sent."""

@@ -1,5 +1,6 @@
 """Bookings, one at a time."""
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -10,6 +11,7 @@ from bookings.domain.price import Guests
 from bookings.domain.slots import SlotKey
 from bookings.usecases.bookings import Cancellation
 from bookings.wire.values import all_of, date_from_pb, time_from_pb
+from rowwire import Column, Plan, Type
 from rpccommon.values import packed, set_instant
 
 
@@ -81,6 +83,18 @@ _SAME = (
 )  # fmt: skip
 
 
+FIELDS = {
+    "id": "booking_id", "version": "etag", "adults": "guests.adults", "children": "guests.children", "infants": "guests.infants",
+}  # fmt: skip
+"""Where columns go whose field has another name."""
+
+
+def plan(columns: Sequence[tuple[str, Type]]) -> Plan:
+    """What `fill` does, for the compiled encoder: a page of ListBookings from rows with these columns."""
+    listed = [Column(name=name, type=type, field=FIELDS.get(name, name)) for name, type in columns]
+    return Plan.of(pb.Booking.DESCRIPTOR, listed, field=pb.ListBookingsResponse.BOOKINGS_FIELD_NUMBER)
+
+
 def fill(message: pb.Booking, row: Any) -> None:
     """Writes a row of `store.listing` (or its like) into a message in place: the hot path runs through here."""
     message.booking_id = str(row["id"])
@@ -91,7 +105,7 @@ def fill(message: pb.Booking, row: Any) -> None:
     day, start = row["slot_date"], row["slot_start"]
     date = message.slot_date
     date.year, date.month, date.day = day.year, day.month, day.day
-    message.slot_start.hours, message.slot_start.minutes = start.hour, start.minute
+    message.slot_start.hours, message.slot_start.minutes, message.slot_start.seconds = start.hour, start.minute, start.second
     set_instant(message.start_time, row["start_time"])
     set_instant(message.end_time, row["end_time"])
     message.time_zone = row["time_zone"]
@@ -110,6 +124,7 @@ def fill(message: pb.Booking, row: Any) -> None:
         set_instant(message.confirm_time, row["confirm_time"])
     if row["cancel_time"]:
         set_instant(message.cancel_time, row["cancel_time"])
+    if row["cancelled_by"]:
         message.cancelled_by = row["cancelled_by"]
     if row["refund_basis_points"]:
         message.refund_basis_points = row["refund_basis_points"]

@@ -11,6 +11,7 @@ from teppan.bookings.v1 import bookings_pb2 as pb
 from bookings.store.listing import ListQuery
 from bookings.wire.bookings import fill
 from bookings.wire.values import all_of
+from dbcommon.encoded import EncodedPage
 from faults import InvalidArgument
 from pages import Page, Tokens, bound, page_size
 from rpccommon.paging import Key, Pager
@@ -59,6 +60,12 @@ def _bound(request: Any, field: str) -> tuple[int, int] | None:
 def page_to_pb(page: Page[Any], pager: Pager) -> Iterator[pb.ListBookingsResponse]:
     """A page as one message, or as several."""
     return pager.messages(page, _message, _key)
+
+
+def encoded_to_pb(page: EncodedPage, pager: Pager) -> bytes:
+    """A page whose rows are bytes already, as a message: its token stands behind them."""
+    token = pager.token(page.next) if page.next else ""
+    return page.body + pb.ListBookingsResponse(next_page_token=token).SerializeToString()
 
 
 def _message(rows: Sequence[Any]) -> pb.ListBookingsResponse:
