@@ -33,7 +33,6 @@ class Limits:
     reads: int = 32
     writes: int = 16
     """As many as there are connections: more would only wait for one."""
-    logins: int = 8
     services: int = 64
     """Questions of other services: they must not wait behind users."""
     streams: int = 64
@@ -47,20 +46,22 @@ class Classes:
     def __init__(self, limits: Limits) -> None:
         """Makes the places."""
         self._reads, self._writes = Places("reads", limits.reads), Places("writes", limits.writes)
-        self._logins, self._services = Places("logins", limits.logins), Places("questions of services", limits.services)
+        self._services = Places("questions of services", limits.services)
         self._streams = Places("streams", limits.streams)
         self.streams_of_caller = limits.streams_of_caller
 
     def of(self, policy: MethodPolicy, *, streams: bool) -> "Places | None":
-        """Returns the places that a method's calls take; None where they take none: feeds stay open, and published keys cost nothing."""
-        reads = policy.retry == options_pb2.RETRY_CLASS_READ
+        """Returns the places that a method's calls take. None where they take none.
+
+        Feeds stay open, published keys cost nothing, and logins are bounded by the threads that verify passwords (LOGIN_BUSY).
+        """
         if policy.scope == options_pb2.SCOPE_SERVICE:
             return None if streams else self._services
         if streams:
             return self._streams
         if policy.scope == options_pb2.SCOPE_PUBLIC:
-            return None if reads else self._logins
-        return self._reads if reads else self._writes
+            return None
+        return self._reads if policy.retry == options_pb2.RETRY_CLASS_READ else self._writes
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
-import structlog
 from teppan.common.v1 import events_pb2
 from teppan.identity.v1 import tokens_pb2, tokens_pb2_grpc
 
@@ -28,8 +27,6 @@ from settings import PYTHON_PATH, Settings
 APP_POOL = 16
 PLATFORM_POOL = 4
 KEYS_SECONDS = 2.0
-
-log = structlog.get_logger()
 
 
 def now() -> datetime:
@@ -82,12 +79,15 @@ class Parts:
         return Registry(self.platform, self.schema.service, self.feed, contract=registry(), types=types)
 
     def encoder(self, plan: Plan) -> Encoder | None:
-        """What encodes a list's rows; None where they are made in Python: there is no compiled encoder, or it is not wanted."""
-        library = find_library()
+        """What encodes a list's rows; None where they are made in Python."""
+        return None if self.library.functions is None else encoder(plan, self.library)
+
+    @cached_property
+    def library(self) -> Library:
+        """The compiled encoder, or why there is none."""
         if self.settings.list_path == PYTHON_PATH:
-            library = Library(functions=None, says=f"lists are made in Python, as TEPPAN_LIST_PATH={PYTHON_PATH} says")
-        log.info("lists", service=self.schema.service, path=library.says)
-        return None if library.functions is None else encoder(plan, library)
+            return Library(functions=None, says=f"rows are encoded in Python, as TEPPAN_LIST_PATH={PYTHON_PATH} says")
+        return find_library()
 
     @cached_property
     def tokens(self) -> Tokens:

@@ -46,6 +46,8 @@ async def serving(wanted: Serving) -> AsyncIterator[int]:
         stack.push_async_callback(parts.probe.close)
         for peer in wanted.peers:
             stack.push_async_callback(peer.close)
+        if wanted.lists:
+            log.info("lists", service=service, path=wanted.lists)
         await _check_roles(parts)
         stop_metrics = telemetry.start_metrics(parts.settings.metrics_listen, parts.settings.tls)
         stack.push_async_callback(asyncio.to_thread, stop_metrics)

@@ -68,6 +68,8 @@ class Serving:
     purges: Driver | None = None
     referrers: Registry | None = None
     """Who refers to what it owns."""
+    lists: str = ""
+    """By what its lists are made: a sentence for the log, at the start."""
     counting: Referring | None = None
     """Instead of who counts what refers to the known rows."""
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)

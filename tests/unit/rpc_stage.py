@@ -18,9 +18,10 @@ from teppan.identity.v1 import tokens_pb2, tokens_pb2_grpc
 
 from callers import Caller, Kind
 from rpccommon.auth import ServiceToken, Verifier, access_token
-from rpccommon.calls import Calls
+from rpccommon.calls import LIMITS, Calls
 from rpccommon.client import Peer
 from rpccommon.keys import FixedKeys, public_jwk
+from rpccommon.places import Limits
 from rpccommon.policies import policies
 from rpccommon.revocations import Revocations
 from rpccommon.server import Server
@@ -105,8 +106,9 @@ async def ready() -> str | None:
 
 @asynccontextmanager
 async def stage(
-    *servicers: object, fresh: Callable[[], None] | None = None, patience: float = 60.0, message_seconds: float = 10.0
-) -> AsyncIterator[Stage]:
+    *servicers: object, fresh: Callable[[], None] | None = None, patience: float = 60.0, message_seconds: float = 10.0,
+    limits: Limits = LIMITS,
+) -> AsyncIterator[Stage]:  # fmt: skip
     """Serves the servicers; each stands for the service whose servicer class it inherits from."""
     held: list[str] = []
 
@@ -129,6 +131,7 @@ async def stage(
         idle=idle,
         reader_patience=patience,
         message_seconds=message_seconds,
+        limits=limits,
     )
     names = [descriptor.full_name for descriptor in SERVICES]
     server = Server("test", "127.0.0.1:0", calls, [register], names, ready, drain_seconds=0)
