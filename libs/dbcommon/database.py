@@ -16,6 +16,7 @@ from dbcommon import tenancy
 from dbcommon.connections import CLOSE_SECONDS, assert_idle, held, is_closed, to_its_end, told
 from dbcommon.statements import Row, Rows, arguments, compiled
 from dbcommon.transactions import Parameters, Transaction, durably
+from dbcommon.wakes import News, Wakes
 from faults import DatabaseUnavailable, Overloaded
 
 __all__ = ["Database", "Transaction", "assert_idle", "durably"]
@@ -37,6 +38,8 @@ class Database:
         self._size = pool_size
         self._pool: Any = None
         self._inside, self._inside_max = 0, pool_size + WAITING_MAX
+        self.wakes: Wakes | None = None
+        """Wakes the relay when something was committed for it."""
 
     async def close(self) -> None:
         """Closes all connections; those in use too, after a moment."""
@@ -156,6 +159,11 @@ class Database:
                 await pool.release(connection, timeout=CLOSE_SECONDS)
             except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
                 return  # the server did not cancel in time, or is gone: the pool has closed the connection
+
+    def committed(self) -> None:
+        """Wakes the relay."""
+        if self.wakes is not None:
+            self.wakes.tell(News.OUTBOX)
 
     async def _open(self) -> Any:
         pool = self._pool = asyncpg.create_pool(

@@ -17,6 +17,7 @@ from uuid import UUID
 import structlog
 
 from dbcommon.database import Database, Transaction, durably
+from dbcommon.wakes import News, Wakes
 from faults import LockTimeout
 
 BATCH = 500
@@ -42,8 +43,9 @@ class Round(NamedTuple):
 class Relay:
     """The relay of one schema; the caller sees to it that one runs, the lock of the head that only one works."""
 
-    def __init__(self, platform: Database, service: str, new_id: Callable[[], UUID]) -> None:
-        """`new_id` makes the IDs of epochs."""
+    def __init__(self, platform: Database, service: str, new_id: Callable[[], UUID], wakes: Wakes | None = None) -> None:
+        """`new_id` makes the IDs of epochs. Without `wakes` it looks for itself, every 50 ms."""
+        self._wakes = wakes
         self._platform = platform
         self._service = service
         self._new_id = new_id
@@ -61,7 +63,14 @@ class Relay:
                 beat = loop.time() + BEAT_SECONDS
                 if moved >= BATCH:
                     continue
+            await self._rest(beat - loop.time())
+
+    async def _rest(self, seconds: float) -> None:
+        """Until something was committed, or the next beat is due."""
+        if self._wakes is None:
             await asyncio.sleep(POLL_SECONDS)
+        else:
+            await self._wakes.wait(News.OUTBOX, max(0.0, seconds))
 
     async def step(self) -> int:
         """Moves a batch or two; how many events they had. A whole batch may have left some behind, less has not."""
@@ -83,6 +92,8 @@ class Relay:
             if moved < BATCH and here.after == 0:
                 drained = f"UPDATE {self._service}.feed_head SET complete_until = :clock"
                 await tx.execute(drained, {"clock": clock})
+        if moved and self._wakes is not None:
+            self._wakes.tell(News.EVENTS)
         self._round = Round(epoch, row.reached, min(row.last, here.until)) if moved == BATCH else None
         return moved
 

@@ -21,11 +21,14 @@ class Connections(Protocol):
     async def release(self, connection: Any, *, broken: bool = False) -> None:
         """Gives it back."""
 
+    def committed(self) -> None:
+        """Something for the feed was committed."""
+
 
 class Transaction:
     """A transaction at READ COMMITTED, as `Database.transaction` begins it; commits when its block ends, or rolls back."""
 
-    __slots__ = ("_begin", "_connection", "_connections", "_token")
+    __slots__ = ("_begin", "_connection", "_connections", "_token", "announces")
 
     def __init__(self, connections: Connections, begin: str) -> None:
         """`begin` is BEGIN with everything that holds for this transaction."""
@@ -33,6 +36,8 @@ class Transaction:
         self._begin = begin
         self._connection: Any = None
         self._token: Token[str] | None = None
+        self.announces = False
+        """Whether something in it is for the feed: then the relay is woken after the commit."""
 
     async def execute(self, sql: str, parameters: Parameters | None = None) -> Rows:
         """Runs a statement, whose parameters are named (`:id`). Raises faults, and asyncpg's IntegrityConstraintViolationError."""
@@ -85,6 +90,8 @@ class Transaction:
         try:
             if error is None:
                 await self._say("COMMIT")
+                if self.announces:
+                    self._connections.committed()
             elif not is_closed(self._connection):
                 await self._connection.execute("ROLLBACK", timeout=CLOSE_SECONDS)
             broken = False

@@ -18,9 +18,10 @@ from teppan.common.v1.options_pb2 import MethodPolicy
 from faults import Overloaded
 
 WAITING_MAX = 1_000
-PATIENCE_SECONDS = 1.0
-"""The longest that a call waits for a place; no call waits for longer than PATIENCE_SHARE of the time that it has left."""
 PATIENCE_SHARE = 0.5
+"""Of the time that a call has left, the most that it waits for a place."""
+PATIENCE_SECONDS = 1.0
+"""The same for a call without a deadline: a stream."""
 FIRST_GUESS_SECONDS = 0.005
 SMOOTHING = 0.05
 """The weight of the newest call in the average of how long calls take."""
@@ -91,7 +92,7 @@ class Places:
         if self._running < self.limit and not self._waiting:
             self._take(tenant)
             return
-        patience = PATIENCE_SECONDS if left is None else min(PATIENCE_SECONDS, left * PATIENCE_SHARE)
+        patience = PATIENCE_SECONDS if left is None else left * PATIENCE_SHARE
         ahead = len(self._queues.get(tenant, ())) * max(1, len(self._queues))
         if self._waiting >= WAITING_MAX or self._seconds * (ahead + 1) / self.limit > patience:
             raise self._overloaded()

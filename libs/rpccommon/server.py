@@ -39,6 +39,7 @@ OPTIONS = (
     ("grpc.compression_enabled_algorithms_bitset", 1),  # none: else a compressed request grows a thousandfold before it is refused
     ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
     ("grpc.max_concurrent_streams", CALLS_OF_CONNECTION_MAX),
+    ("grpc.http.overload_protection", 0),  # it refuses streams that a client may open, while it still counts those that are over
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.http2.ping_timeout_ms", 10_000),

@@ -14,6 +14,7 @@ from dbcommon.feed import Feed
 from dbcommon.inbox import Freshness
 from dbcommon.references import Registry
 from dbcommon.schema import Schema
+from dbcommon.wakes import Wakes
 from pages import Tokens
 from rowwire import Encoder, Library, Plan, encoder, find_library
 from rpccommon.auth import ServiceToken, Verifier
@@ -72,7 +73,12 @@ class Parts:
     @cached_property
     def feed(self) -> Feed:
         """The service's own feed."""
-        return Feed(self.platform, self.schema.service)
+        return Feed(self.platform, self.schema.service, self.wakes)
+
+    @cached_property
+    def wakes(self) -> Wakes:
+        """Wakes the relay and those who read the feed, in all processes."""
+        return Wakes(self.settings.platform_url, self.schema.service)
 
     def registry(self, types: Sequence[str]) -> Registry:
         """Who refers to this service's things of these types."""

@@ -34,9 +34,11 @@ def workers(wanted: Serving) -> list[Worker]:
         ).run
         for following in wanted.following
     ]  # fmt: skip
-    relay = Relay(parts.platform, service, new_id).run
+    parts.app.wakes = parts.platform.wakes = parts.wakes
+    relay = Relay(parts.platform, service, new_id, parts.wakes).run
     everywhere: list[Worker] = [
         wanted.verifier.revocations.run,
+        parts.wakes.run,
         parts.feed.watch,
         RelayGauge(wanted.registry, parts.feed.complete_until).watch,
     ]

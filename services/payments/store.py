@@ -54,7 +54,7 @@ async def record(tx: Transaction, payment: Payment, before: Account, after: Acco
         **references.refusals("payments", "station_id", type="identity.Station", owner="identity"),
         **references.refusals("payments", "booking_id", type="bookings.Booking", owner="bookings"),
     }
-    announcing, told = feed.appending(outbox, *events)
+    announcing, told = feed.appending(tx, outbox, *events)
     statement = (
         f"WITH payment AS ({inserting(payments, row)}), account AS ({updating(booking_accounts, money)}"
         f" WHERE station_id = :station_id AND booking_id = :booking_id) {announcing}"

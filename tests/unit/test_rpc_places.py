@@ -9,6 +9,7 @@ from teppan.bookings.v1 import bookings_pb2, bookings_pb2_grpc
 
 from faults import Overloaded
 from rpccommon.places import PATIENCE_SECONDS, WAITING_MAX, Limits, Places
+from rpccommon.server import CALLS_OF_CONNECTION_MAX
 from tests.unit.rpc_bookings import CANCEL, GET, LIST, VIEWER, Bookings, failure
 from tests.unit.rpc_stage import Stage, bearer, details, stage, user
 
@@ -203,3 +204,10 @@ async def test_a_streams_place_is_free_only_when_its_reader_has_taken_it_or_left
                     await asyncio.sleep(0.01)
                 else:
                     break
+
+
+async def test_more_calls_than_a_connection_carries_at_once_wait_at_their_client(bookings: Bookings) -> None:
+    """gRPC would refuse some of them with RST_STREAM, by what looks like a failure, and has no reason."""
+    async with stage(bookings) as on:
+        calls = (on.bookings.GetBooking(GET, metadata=VIEWER) for _ in range(3 * CALLS_OF_CONNECTION_MAX))
+        assert len(await asyncio.gather(*calls)) == 3 * CALLS_OF_CONNECTION_MAX

@@ -149,11 +149,12 @@ def forget_epoch(service: str) -> str:
 
 async def append(tx: Transaction, outbox: Table, *events: Event) -> None:
     """Announces changes in their own transaction. The lock of each entity's row is held by then: that is what orders its events."""
-    await tx.execute(*appending(outbox, *events))
+    await tx.execute(*appending(tx, outbox, *events))
 
 
-def appending(outbox: Table, *events: Event) -> tuple[str, dict[str, Any]]:
+def appending(tx: Transaction, outbox: Table, *events: Event) -> tuple[str, dict[str, Any]]:
     """The statement of `append` and its parameters, for who writes the change in the same one. Their names begin with `event_`."""
+    tx.announces = True
     rows = [
         {
             "event_id": event.event_id,

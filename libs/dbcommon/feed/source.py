@@ -9,6 +9,7 @@ from uuid import UUID
 from dbcommon.database import Database, Transaction
 from dbcommon.feed.places import Extent, Place
 from dbcommon.tenancy import NO_TENANT
+from dbcommon.wakes import News, Wakes
 from faults import CursorExpired, FeedStale
 
 POLL_SECONDS = 0.05
@@ -42,8 +43,9 @@ class StoredEvent:
 class Feed:
     """Reads the feed of one service, with the role that crosses tenants."""
 
-    def __init__(self, platform: Database, service: str) -> None:
-        """Asks nothing yet."""
+    def __init__(self, platform: Database, service: str, wakes: Wakes | None = None) -> None:
+        """Asks nothing yet. Without `wakes` it looks for itself, every 50 ms."""
+        self._wakes = wakes
         self._platform = platform
         self._service = service
         self._wanted = 0
@@ -114,6 +116,8 @@ class Feed:
     async def changed(self, position: int, timeout: float) -> None:
         """Returns when the head has passed `position`, or after `timeout` seconds."""
         self._wanted += 1
+        if self._wakes is not None:
+            self._wakes.look(News.EVENTS)
         try:
             async with asyncio.timeout(timeout), self._head:
                 await self._head.wait_for(lambda: self._position > position)
@@ -131,7 +135,10 @@ class Feed:
                     async with self._head:
                         self._position = position
                         self._head.notify_all()
-            await asyncio.sleep(POLL_SECONDS)
+            if self._wakes is None:
+                await asyncio.sleep(POLL_SECONDS)
+            else:
+                await self._wakes.wait(News.EVENTS)
 
     async def _extent(self, tx: Transaction) -> Extent:
         statement = (

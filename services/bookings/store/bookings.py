@@ -27,7 +27,7 @@ async def insert_booking(tx: Transaction, booking: Booking, slot: Slot, event: E
         "line_unit_minor": [line.unit_minor for line in booking.lines],
         "line_amount_minor": [line.amount_minor for line in booking.lines],
     }
-    announcing, told = feed.appending(outbox, event)
+    announcing, told = feed.appending(tx, outbox, event)
     faults = {
         "slots_within_capacity": full(slot),
         **references.refusals("bookings", "station_id", type="identity.Station", owner="identity"),
@@ -130,7 +130,7 @@ async def save(tx: Transaction, booking: Booking, event: Event | None, **paid_by
     if event is None:
         await tx.execute(saving, values)
         return
-    announcing, told = feed.appending(outbox, event)
+    announcing, told = feed.appending(tx, outbox, event)
     await tx.execute(f"WITH booking AS ({saving}) {announcing}", {**values, **told})
 
 
