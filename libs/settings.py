@@ -11,6 +11,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from dbcommon.urls import UrlInvalid, endpoint
 from tls import Tls, on_loopback
 
 DRAIN_SECONDS = 5.0
@@ -41,6 +42,10 @@ class Settings:
     tls: Tls | None = None
     """None is plaintext."""
     drain_seconds: float = DRAIN_SECONDS
+    direct_url: str = ""
+    """Of the platform's role, to the server itself and not to a pooler before it: for what a session lives for. Empty: `platform_url`."""
+    prepared: bool = True
+    """Whether statements may be kept on the server."""
     list_path: str = COMPILED_PATH
     """How lists are made: by the compiled encoder where there is one, or in Python."""
 
@@ -84,6 +89,18 @@ class Reader:
             return str(self.file(f"{name}_FILE", lambda content: content.decode().strip()) or "")
         return self.text(name)
 
+    def url(self, name: str, default: str | None = None) -> str:
+        """A secret that is a database's URL; a problem where it is none."""
+        if default is not None and not (self._environ.get(name) or self._environ.get(f"{name}_FILE")):
+            return default
+        value = self.secret(name)
+        try:
+            if value:
+                endpoint(value)
+        except UrlInvalid as error:
+            self.problems.append(f"{name}: {error}")
+        return value
+
     def seconds(self, name: str, default: float) -> float:
         """A length of time; a problem where it is none."""
         value = self.text(name, str(default))
@@ -114,14 +131,16 @@ def read(service: str, reader: Reader, *, peers: Sequence[str]) -> Settings:
         service=service,
         listen=reader.text("TEPPAN_LISTEN"),
         metrics_listen=reader.text("TEPPAN_METRICS_LISTEN"),
-        app_url=reader.secret("TEPPAN_DATABASE_APP_URL"),
-        platform_url=reader.secret("TEPPAN_DATABASE_PLATFORM_URL"),
+        app_url=reader.url("TEPPAN_DATABASE_APP_URL"),
+        platform_url=reader.url("TEPPAN_DATABASE_PLATFORM_URL"),
         peers={name: reader.text(f"TEPPAN_{name.upper()}_ADDRESS") for name in peers},
         service_key=reader.file("TEPPAN_SERVICE_KEY_FILE", private_key),  # type: ignore[arg-type]  # None is a problem that is noted
         service_jwks=reader.file("TEPPAN_SERVICE_JWKS_FILE", _jwks),  # type: ignore[arg-type]  # likewise
         token_key=reader.file("TEPPAN_TOKEN_KEY_FILE", _token_key),  # type: ignore[arg-type]  # likewise
         tls=tls(reader),
         drain_seconds=reader.seconds("TEPPAN_DRAIN_SECONDS", DRAIN_SECONDS),
+        direct_url=reader.url("TEPPAN_DATABASE_DIRECT_URL", ""),
+        prepared=reader.one_of("TEPPAN_DATABASE_PREPARED", ("on", "off")) == "on",
         list_path=reader.one_of("TEPPAN_LIST_PATH", (COMPILED_PATH, PYTHON_PATH)),
     )
     if settings.tls is None and reader.text("TEPPAN_PLAINTEXT", "loopback") != PLAINTEXT_ALLOWED:

@@ -10,6 +10,7 @@ import asyncpg
 from sqlalchemy.engine import make_url
 
 from dbcommon import migrate
+from dbcommon.urls import endpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLES_SQL = ROOT / "deploy" / "postgres" / "roles.sql"
@@ -48,7 +49,7 @@ class Server:
     async def prepare(self, database: str) -> None:
         """Makes the database, unless it is there, and in it roles and schemas. Can be repeated, and be done by two at once."""
         await self.create(database)
-        connection = await asyncpg.connect(self.url(database))
+        connection = await asyncpg.connect(**endpoint(self.url(database)).arguments())
         try:
             async with _Admin(self) as admin, admin.transaction():  # roles are the whole server's; a lock is one database's
                 await admin.execute("SELECT pg_advisory_xact_lock($1)", ROLES_LOCK)
@@ -89,7 +90,7 @@ class _Admin:
         self._server = server
 
     async def __aenter__(self) -> asyncpg.Connection:
-        self._connection = await asyncpg.connect(self._server.admin_url)
+        self._connection = await asyncpg.connect(**endpoint(self._server.admin_url).arguments())
         return self._connection
 
     async def __aexit__(self, *_: object) -> None:

@@ -38,7 +38,7 @@ SETTINGS = {
     "log_min_messages": "warning",
     "timezone": "UTC",
 }
-FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "autovacuum_naptime": "5s"}
+FAST = {"fsync": "off", "full_page_writes": "off", "autovacuum_naptime": "5s"}
 """For tests: a server whose data nobody will miss."""
 
 

@@ -16,6 +16,7 @@ from dbcommon import tenancy
 from dbcommon.connections import CLOSE_SECONDS, assert_idle, held, is_closed, to_its_end, told
 from dbcommon.statements import Row, Rows, arguments, compiled
 from dbcommon.transactions import Parameters, Transaction, durably
+from dbcommon.urls import endpoint
 from dbcommon.wakes import News, Wakes
 from faults import DatabaseUnavailable, Overloaded
 
@@ -24,7 +25,6 @@ __all__ = ["Database", "Transaction", "assert_idle", "durably"]
 POOL_SIZE = 16
 POOL_WAIT_SECONDS = 10
 WAITING_MAX = 1_000
-CONNECT_SECONDS = 5
 LOCK_SECONDS = 2
 STATEMENTS_CACHED = 200
 
@@ -32,9 +32,14 @@ STATEMENTS_CACHED = 200
 class Database:
     """A pool of connections of one role."""
 
-    def __init__(self, url: str, *, pool_size: int = POOL_SIZE) -> None:
-        """Opens nothing yet. `url` is `postgresql://role:password@host:port/database`."""
-        self._url = url
+    def __init__(self, url: str, *, pool_size: int = POOL_SIZE, prepared: bool = True) -> None:
+        """Opens nothing yet. `url` is as `urls.endpoint` reads it; raises UrlInvalid.
+
+        Without `prepared` no statement is kept on the server, and each runs in a transaction: for a pooler that gives each
+        transaction another session (PgBouncer below 1.21 in transaction mode).
+        """
+        self._endpoint = endpoint(url)
+        self._prepared = prepared
         self._size = pool_size
         self._pool: Any = None
         self._inside, self._inside_max = 0, pool_size + WAITING_MAX
@@ -109,7 +114,7 @@ class Database:
         connection, broken = None, True
         try:
             connection = await self.acquire()
-            rows = await use(connection)
+            rows = await (use(connection) if self._prepared else _in_one_transaction(connection, use))
             broken = False
         except asyncio.CancelledError:
             broken = False  # the pool has the statement cancelled, and waits for that
@@ -167,11 +172,19 @@ class Database:
 
     async def _open(self) -> Any:
         pool = self._pool = asyncpg.create_pool(
-            self._url, min_size=0, max_size=self._size, max_inactive_connection_lifetime=0, timeout=CONNECT_SECONDS,
-            statement_cache_size=STATEMENTS_CACHED, record_class=Row, reset=_nothing,
+            **self._endpoint.arguments(), min_size=0, max_size=self._size, max_inactive_connection_lifetime=0,
+            statement_cache_size=STATEMENTS_CACHED if self._prepared else 0, record_class=Row, reset=_nothing,
         )  # fmt: skip
         await pool  # makes no connection yet, and so does not wait
         return pool
+
+
+async def _in_one_transaction(connection: Any, use: Callable[[Any], Awaitable[list[Any]]]) -> list[Any]:
+    """What is prepared and then run must meet the same session: a pooler keeps it for a transaction."""
+    await connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY")
+    rows = await use(connection)
+    await connection.execute("COMMIT")
+    return rows
 
 
 async def _nothing(_: Any) -> None:

@@ -5,7 +5,9 @@ from collections.abc import Awaitable, Callable
 
 import asyncpg
 
-CONNECT_SECONDS = 5
+from dbcommon.urls import endpoint
+
+ANSWER_SECONDS = 5
 RETRY_SECONDS = 1.0
 BEAT_SECONDS = 2.0
 SILENT_SECONDS = 5
@@ -19,15 +21,14 @@ async def lead(url: str, name: str, work: Callable[[], Awaitable[None]]) -> None
     Raises what `work` raises; where the election was lost, what asyncpg does, or TimeoutError. The caller calls again. Who freezes,
     and goes on later, works for up to a beat beside the next one: what must not happen twice is fenced in the database, and not by this.
     """
-    settings = {"idle_session_timeout": f"{SILENT_SECONDS}s"}
-    connection = await asyncpg.connect(url, timeout=CONNECT_SECONDS, server_settings=settings)
+    connection = await asyncpg.connect(**endpoint(url).arguments(idle_session_timeout=f"{SILENT_SECONDS}s"))
     try:
         while not await connection.fetchval("SELECT pg_try_advisory_lock(hashtextextended($1, 0))", name):
             await asyncio.sleep(RETRY_SECONDS)
         worker = asyncio.ensure_future(work())
         try:
             while not worker.done():
-                await connection.fetchval("SELECT 1", timeout=CONNECT_SECONDS)  # fails where the lock is gone
+                await connection.fetchval("SELECT 1", timeout=ANSWER_SECONDS)  # fails where the lock is gone
                 await asyncio.wait({worker}, timeout=BEAT_SECONDS)
         finally:
             worker.cancel()

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
+import asyncpg
 from alembic import command, context, op
 from alembic.config import Config
 from alembic.script import ScriptDirectory
@@ -12,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from dbcommon.database import Database
 from dbcommon.schema import Access, Schema
+from dbcommon.urls import endpoint
 
 LOCK_TIMEOUT = "2s"
 POLL_SECONDS = 0.5
@@ -121,7 +123,8 @@ async def downgrade(url: str, service: str, folder: Path, revision: str = "base"
 
 
 async def _migrate(url: str, service: str, folder: Path, step: Callable[[Config], None]) -> str:
-    engine = create_async_engine(url.replace("postgresql://", "postgresql+asyncpg://", 1))
+    arguments = endpoint(url).arguments()
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=lambda: asyncpg.connect(**arguments))
     try:
         async with engine.connect() as guard, engine.connect() as connection:
             await _lock(guard, service)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:  # the database asks this module how to read for one tenant
 
 SETTING = "teppan.station_id"
 TENANT = f"(SELECT NULLIF(current_setting('{SETTING}', true), '')::uuid)"
+TIMEOUT_MIN_MS = 10_000
+"""No call takes as long as that, but some take seconds."""
 PARAMETER = re.compile(r"\$(\d+)")
 NO_TENANT = UUID(int=0)
 """Stands for the tenant in rows that belong to none: users, their events, requests of the platform."""
@@ -104,5 +106,27 @@ async def refuse_unsafe(tx: "Transaction", service: str, tenant_tables: Sequence
             raise Unsafe(
                 f"The table {service}.{name} has no forced row-level security: run `python -m {service} migrate`, and find who switched it off."
             )
+    await _refuse_presets(tx, str(role.rolname))
     if (await tx.execute("SELECT current_setting('max_prepared_transactions')")).value() != "0":
         raise Unsafe("max_prepared_transactions is not 0: a forgotten prepared transaction would hold locks for ever. Set it to 0.")
+
+
+async def _refuse_presets(tx: "Transaction", role: str) -> None:
+    """Raises Unsafe for what a server, database or role presets and this code neither sets nor can live with.
+
+    What it sets with each BEGIN does not matter: default_transaction_isolation, default_transaction_read_only, lock_timeout. Nor does
+    search_path, since every name has its schema. A test holds that for each.
+    """
+    names = ("row_security", "synchronous_commit", "statement_timeout", "idle_in_transaction_session_timeout")
+    found = await tx.execute("SELECT name, setting FROM pg_settings WHERE name = ANY(:names)", {"names": list(names)})
+    preset = {row.name: row.setting for row in found}
+    mend = f"Find where it is set (pg_db_role_setting, postgresql.conf), or ALTER ROLE {role} SET"
+    if preset["row_security"] != "on":
+        raise Unsafe(f"row_security is off for {role}: every statement would fail. {mend} row_security = on.")
+    if preset["synchronous_commit"] == "off":
+        raise Unsafe(f"synchronous_commit is off for {role}: what is acknowledged could be lost. {mend} synchronous_commit = on.")
+    for name in ("statement_timeout", "idle_in_transaction_session_timeout"):
+        if 0 < int(preset[name]) < TIMEOUT_MIN_MS:
+            raise Unsafe(
+                f"{name} is {preset[name]} ms for {role}: calls would be cut off. {mend} {name} = '{TIMEOUT_MIN_MS} ms' or more."
+            )

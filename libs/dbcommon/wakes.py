@@ -9,7 +9,9 @@ from enum import StrEnum
 
 import asyncpg
 
-CONNECT_SECONDS = 5
+from dbcommon.urls import endpoint
+
+ANSWER_SECONDS = 5
 DEBOUNCE_SECONDS = 0.005
 """Commits of so long are told of at once."""
 LOOK_SECONDS = 1.0
@@ -30,7 +32,7 @@ class Wakes:
 
     def __init__(self, url: str, service: str) -> None:
         """Connects when it runs. `url` leads to the server itself: a pooler between hands LISTEN to anybody."""
-        self._url = url
+        self._endpoint = endpoint(url)
         self._channels = {news: f"teppan_{service}_{news}" for news in News}
         self._told = {news: asyncio.Event() for news in News}
         self._pending: set[News] = set()
@@ -58,7 +60,7 @@ class Wakes:
 
     async def run(self) -> None:
         """Sends and gets signals, endlessly. Raises what asyncpg does where the connection breaks; the caller runs it again."""
-        connection = await asyncpg.connect(self._url, timeout=CONNECT_SECONDS)
+        connection = await asyncpg.connect(**self._endpoint.arguments())
         try:
             for news, channel in self._channels.items():
                 await connection.add_listener(channel, lambda *_, told=self._told[news]: told.set())
@@ -67,6 +69,6 @@ class Wakes:
                 await asyncio.sleep(DEBOUNCE_SECONDS)
                 self._sends.clear()
                 channels = [self._channels[self._pending.pop()] for _ in range(len(self._pending))]
-                await connection.fetch("SELECT pg_notify(c, '') FROM unnest($1::text[]) c", channels, timeout=CONNECT_SECONDS)
+                await connection.fetch("SELECT pg_notify(c, '') FROM unnest($1::text[]) c", channels, timeout=ANSWER_SECONDS)
         finally:
             connection.terminate()

@@ -58,27 +58,32 @@ class Parts:
     @cached_property
     def app(self) -> Database:
         """The application's role: the rows of one tenant at a time."""
-        return Database(self.settings.app_url, pool_size=APP_POOL)
+        return Database(self.settings.app_url, pool_size=APP_POOL, prepared=self.settings.prepared)
 
     @cached_property
     def platform(self) -> Database:
         """The role that crosses tenants."""
-        return Database(self.settings.platform_url, pool_size=self.platform_pool)
+        return Database(self.settings.platform_url, pool_size=self.platform_pool, prepared=self.settings.prepared)
 
     @cached_property
     def probe(self) -> Database:
         """For asking whether the database answers: not behind those who wait for the pools."""
-        return Database(self.settings.app_url, pool_size=1)
+        return Database(self.settings.app_url, pool_size=1, prepared=self.settings.prepared)
 
     @cached_property
     def feed(self) -> Feed:
         """The service's own feed."""
         return Feed(self.platform, self.schema.service, self.wakes)
 
+    @property
+    def direct_url(self) -> str:
+        """To the server itself, for what a session lives for: the election and LISTEN."""
+        return self.settings.direct_url or self.settings.platform_url
+
     @cached_property
     def wakes(self) -> Wakes:
         """Wakes the relay and those who read the feed, in all processes."""
-        return Wakes(self.settings.platform_url, self.schema.service)
+        return Wakes(self.direct_url, self.schema.service)
 
     def registry(self, types: Sequence[str]) -> Registry:
         """Who refers to this service's things of these types."""

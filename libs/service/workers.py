@@ -60,6 +60,6 @@ def workers(wanted: Serving) -> list[Worker]:
         everywhere.append(Counted(wanted.registry, wanted.purges.purges.tombstones, tombstones).watch)
 
     async def elected() -> None:
-        await lead(parts.settings.platform_url, f"workers of {service}", lambda: run_workers(relay, *consumers, *wanted.elected))
+        await lead(parts.direct_url, f"workers of {service}", lambda: run_workers(relay, *consumers, *wanted.elected))
 
     return [*everywhere, elected]

@@ -82,7 +82,7 @@ async def test_a_missing_table_is_refused_with_what_to_do(server: Server, databa
         await checked(server.url(database, "bookings_app"))
 
 
-async def test_nothing_is_asked_of_others_inside_a_transaction_or_a_read(app: Database) -> None:
+async def test_nothing_is_asked_of_others_inside_a_transaction_or_a_read(server: Server, database: str, app: Database) -> None:
     async with app.transaction(tenant=new_id()):
         with pytest.raises(AssertionError, match="still holds a transaction"):
             assert_idle()
@@ -95,7 +95,7 @@ async def test_nothing_is_asked_of_others_inside_a_transaction_or_a_read(app: Da
             held.append("a connection")
             await super().release(connection, broken=broken)
 
-    reader = Holding(app._url, pool_size=1)
+    reader = Holding(server.url(database, "bookings_app"), pool_size=1)
     await reader.read("SELECT b.id FROM bookings.bookings b WHERE b.station_id = s.tenant LIMIT 1", tenant=new_id())
     await reader.look("SELECT 1")
     await reader.close()

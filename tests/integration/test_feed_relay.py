@@ -79,11 +79,17 @@ async def test_where_the_writer_that_began_first_commits_last_only_positions_kee
 
 async def test_positions_are_durable_before_anybody_reads_them_whatever_the_default_is(own: Owner) -> None:
     """Else a crash loses the last of them within an epoch, and who has read them passes over what gets the same positions."""
-    await own.admin.execute("""CREATE TABLE public.seen (setting text);
+    database = await own.admin.fetchval("SELECT current_database()")
+    await own.admin.execute(f"""ALTER ROLE bookings_platform IN DATABASE "{database}" SET synchronous_commit = off;
+        CREATE TABLE public.seen (setting text);
         CREATE FUNCTION public.see() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
           BEGIN INSERT INTO public.seen VALUES (current_setting('synchronous_commit')); RETURN NULL; END $$;
         CREATE TRIGGER see AFTER INSERT ON bookings.events FOR EACH STATEMENT EXECUTE FUNCTION public.see()""")
-    assert await own.admin.fetchval("SHOW synchronous_commit") == "off"
+    await own.admin.execute(  # the role's setting holds for new connections
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = 'bookings_platform' AND datname = $1",
+        database,
+    )
+    assert (await own.platform.look("SHOW synchronous_commit")).value() == "off"
     await own.published(X)
     assert {row["setting"] for row in await own.admin.fetch("SELECT setting FROM public.seen")} == {"on"}
 

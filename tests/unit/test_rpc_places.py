@@ -207,7 +207,7 @@ async def test_a_streams_place_is_free_only_when_its_reader_has_taken_it_or_left
 
 
 async def test_more_calls_than_a_connection_carries_at_once_wait_at_their_client(bookings: Bookings) -> None:
-    """gRPC would refuse some of them with RST_STREAM, by what looks like a failure, and has no reason."""
+    """Else some of them would be refused by gRPC with RST_STREAM, which looks like a failure, and has no reason."""
     async with stage(bookings) as on:
         calls = (on.bookings.GetBooking(GET, metadata=VIEWER) for _ in range(3 * CALLS_OF_CONNECTION_MAX))
         assert len(await asyncio.gather(*calls)) == 3 * CALLS_OF_CONNECTION_MAX
