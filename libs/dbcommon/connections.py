@@ -24,17 +24,9 @@ def assert_idle() -> None:
         raise AssertionError(f"this task still holds {what}; end it first")
 
 
-def is_closed(connection: Any) -> bool:
-    """Whether a connection is closed: the pool takes one back by itself that broke, and then it answers nothing more."""
-    try:
-        return bool(connection.is_closed())
-    except asyncpg.InterfaceError:
-        return True
-
-
 def told(error: Exception, connection: Any) -> Exception:
     """What is raised in place of an error: the fault that it is to a caller, or itself without what was sent."""
-    if isinstance(error, asyncpg.InterfaceError) and (connection is None or is_closed(connection)):
+    if isinstance(error, asyncpg.InterfaceError) and (connection is None or connection.is_closed()):
         return DatabaseUnavailable("the connection to the database broke; nobody knows what was committed")
     return fault_of(error) or without_values(error)
 

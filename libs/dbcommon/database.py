@@ -1,4 +1,4 @@
-"""Transactions and reads, on an asyncpg pool.
+"""Transactions and reads, on asyncpg.
 
 Two promises are asserted at run time: no RPC inside a transaction, and no connection held while a client reads. No session state
 is ever set, so nothing is reset when a connection goes back: tenant, isolation level and lock_timeout travel with BEGIN in one message.
@@ -10,23 +10,20 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-import asyncpg
-
 from dbcommon import tenancy
-from dbcommon.connections import CLOSE_SECONDS, assert_idle, held, is_closed, to_its_end, told
-from dbcommon.statements import Row, Rows, arguments, compiled
+from dbcommon.connections import assert_idle, held, to_its_end, told
+from dbcommon.pool import Pool
+from dbcommon.statements import Rows, arguments, compiled
 from dbcommon.transactions import Parameters, Transaction, durably
 from dbcommon.urls import endpoint
 from dbcommon.wakes import News, Wakes
-from faults import DatabaseUnavailable, Overloaded
+from faults import Overloaded
 
 __all__ = ["Database", "Transaction", "assert_idle", "durably"]
 
 POOL_SIZE = 16
-POOL_WAIT_SECONDS = 10
 WAITING_MAX = 1_000
 LOCK_SECONDS = 2
-STATEMENTS_CACHED = 200
 
 
 class Database:
@@ -38,23 +35,18 @@ class Database:
         Without `prepared` no statement is kept on the server, and each runs in a transaction: for a pooler that gives each
         transaction another session (PgBouncer below 1.21 in transaction mode).
         """
-        self._endpoint = endpoint(url)
-        self._prepared = prepared
-        self._size = pool_size
-        self._pool: Any = None
+        self._endpoint, self._size, self._prepared = endpoint(url), pool_size, prepared
+        self._pool = self._new_pool()
         self._inside, self._inside_max = 0, pool_size + WAITING_MAX
+        self._of: dict[Any, Pool] = {}
+        """Of the connections that are in use, the pool that each came from."""
         self.wakes: Wakes | None = None
         """Wakes the relay when something was committed for it."""
 
     async def close(self) -> None:
-        """Closes all connections; those in use too, after a moment."""
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            try:
-                async with asyncio.timeout(CLOSE_SECONDS):
-                    await pool.close()
-            except TimeoutError:
-                pool.terminate()
+        """Closes the connections that nobody uses; the others, when they are given back. It can be used again."""
+        pool, self._pool = self._pool, self._new_pool()
+        await pool.close()
 
     def transaction(
         self, *, tenant: UUID | None = None, read_only: bool = False, lock_seconds: int = LOCK_SECONDS
@@ -111,24 +103,22 @@ class Database:
         """Runs one statement on a connection, outside of any transaction."""
         assert_idle()
         token = held.set("a connection")
-        connection, broken = None, True
+        connection, broken, settle = None, True, ""
         try:
             connection = await self.acquire()
             rows = await (use(connection) if self._prepared else _in_one_transaction(connection, use))
             broken = False
         except asyncio.CancelledError:
-            broken = False  # the pool has the statement cancelled, and waits for that
+            broken, settle = False, "SELECT 1" if self._prepared else "ROLLBACK"
             raise
         except Exception as error:  # noqa: BLE001  # what it is to a caller is raised in its place
             raise told(error, connection) from None
         else:
             return rows
         finally:
-            try:
-                if connection is not None:
-                    await self.release(connection, broken=broken)
-            finally:
-                held.reset(token)
+            if connection is not None:
+                self.release(connection, broken=broken, settle=settle)
+            held.reset(token)
 
     async def ping(self) -> None:
         """Asks the database for a sign of life; raises as `transaction`."""
@@ -140,43 +130,28 @@ class Database:
             raise Overloaded(f"{self._inside} calls use or wait for the database", limit=self._inside_max)
         self._inside += 1
         try:
-            pool = self._pool or await self._open()
-            async with asyncio.timeout(POOL_WAIT_SECONDS) as waiting:
-                return await pool.acquire()
-        except BaseException as error:
+            connection = await self._pool.acquire()
+        except Exception as error:  # noqa: BLE001  # what it is to a caller is raised in its place
             self._inside -= 1
-            if isinstance(error, TimeoutError) and waiting.expired():
-                raise DatabaseUnavailable("all connections to the database are in use") from error
-            if isinstance(error, Exception):
-                raise told(error, None) from None
+            raise told(error, None) from None
+        except BaseException:
+            self._inside -= 1
             raise
+        self._of[connection] = self._pool
+        return connection
 
-    async def release(self, connection: Any, *, broken: bool = False) -> None:
-        """Gives a connection back; one that is broken, or still in a transaction, is closed: the next user would see its rows."""
+    def release(self, connection: Any, *, broken: bool = False, settle: str = "") -> None:
+        """Gives a connection back, as `Pool.release` says."""
         self._inside -= 1
-        if is_closed(connection):
-            return  # the pool knows
-        if broken or connection.is_in_transaction():
-            connection.terminate()
-        pool = self._pool
-        if pool is not None:
-            try:
-                await pool.release(connection, timeout=CLOSE_SECONDS)
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
-                return  # the server did not cancel in time, or is gone: the pool has closed the connection
+        self._of.pop(connection).release(connection, broken=broken, settle=settle)
+
+    def _new_pool(self) -> Pool:
+        return Pool(self._endpoint, self._size, prepared=self._prepared)
 
     def committed(self) -> None:
         """Wakes the relay."""
         if self.wakes is not None:
             self.wakes.tell(News.OUTBOX)
-
-    async def _open(self) -> Any:
-        pool = self._pool = asyncpg.create_pool(
-            **self._endpoint.arguments(), min_size=0, max_size=self._size, max_inactive_connection_lifetime=0,
-            statement_cache_size=STATEMENTS_CACHED if self._prepared else 0, record_class=Row, reset=_nothing,
-        )  # fmt: skip
-        await pool  # makes no connection yet, and so does not wait
-        return pool
 
 
 async def _in_one_transaction(connection: Any, use: Callable[[Any], Awaitable[list[Any]]]) -> list[Any]:
@@ -185,7 +160,3 @@ async def _in_one_transaction(connection: Any, use: Callable[[Any], Awaitable[li
     rows = await use(connection)
     await connection.execute("COMMIT")
     return rows
-
-
-async def _nothing(_: Any) -> None:
-    """No session state is ever set, so there is nothing to reset: a round trip saved."""

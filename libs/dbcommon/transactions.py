@@ -1,12 +1,13 @@
 """A transaction: its settings travel with BEGIN in one message, and nothing outlives it."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from contextvars import Token
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from dbcommon.connections import CLOSE_SECONDS, assert_idle, held, is_closed, told
+from dbcommon.connections import CLOSE_SECONDS, assert_idle, held, told
 from dbcommon.statements import Rows, arguments, compiled
 
 Parameters = Mapping[str, Any]
@@ -18,8 +19,8 @@ class Connections(Protocol):
     async def acquire(self) -> Any:
         """Takes a connection. Raises faults."""
 
-    async def release(self, connection: Any, *, broken: bool = False) -> None:
-        """Gives it back."""
+    def release(self, connection: Any, *, broken: bool = False, settle: str = "") -> None:
+        """Gives it back, once `settle` has run where it is a statement."""
 
     def committed(self) -> None:
         """Something for the feed was committed."""
@@ -69,7 +70,7 @@ class Transaction:
         try:
             yield
         except BaseException as error:
-            if isinstance(error, Exception) and not is_closed(self._connection):
+            if isinstance(error, Exception) and not self._connection.is_closed():
                 await self._say("ROLLBACK TO SAVEPOINT inside; RELEASE SAVEPOINT inside")
             raise
         await self._say("RELEASE SAVEPOINT inside")
@@ -81,25 +82,28 @@ class Transaction:
             self._connection = await self._connections.acquire()
             await self._say(self._begin)
         except BaseException:
-            await self._let_go(broken=True)
+            self._let_go(broken=True)
             raise
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        broken = True
+        broken, settle = True, ""
         try:
             if error is None:
                 await self._say("COMMIT")
                 if self.announces:
                     self._connections.committed()
-            elif not is_closed(self._connection):
+                broken = False
+            elif isinstance(error, asyncio.CancelledError):
+                broken, settle = False, "ROLLBACK"
+            elif isinstance(error, Exception) and not self._connection.is_closed():
                 await self._connection.execute("ROLLBACK", timeout=CLOSE_SECONDS)
-            broken = False
+                broken = False
         except Exception:
             if error is None:
                 raise  # else what happened first is what counts: the connection is closed, and that rolls back
         finally:
-            await self._let_go(broken=broken)
+            self._let_go(broken=broken, settle=settle)
 
     async def _say(self, command: str) -> None:
         try:
@@ -107,15 +111,13 @@ class Transaction:
         except Exception as error:  # noqa: BLE001  # what it is to a caller is raised in its place
             raise told(error, self._connection) from None
 
-    async def _let_go(self, *, broken: bool) -> None:
+    def _let_go(self, *, broken: bool, settle: str = "") -> None:
         connection, self._connection = self._connection, None
-        try:
-            if connection is not None:
-                await self._connections.release(connection, broken=broken)
-        finally:
-            if self._token is not None:
-                held.reset(self._token)
-                self._token = None
+        if connection is not None:
+            self._connections.release(connection, broken=broken, settle=settle)
+        if self._token is not None:
+            held.reset(self._token)
+            self._token = None
 
 
 async def durably(tx: Transaction) -> None:

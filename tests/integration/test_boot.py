@@ -89,11 +89,11 @@ async def test_nothing_is_asked_of_others_inside_a_transaction_or_a_read(server:
     held: list[str] = []
 
     class Holding(Database):
-        async def release(self, connection: Any, *, broken: bool = False) -> None:
+        def release(self, connection: Any, *, broken: bool = False, settle: str = "") -> None:
             with pytest.raises(AssertionError, match="still holds a connection"):
                 assert_idle()
             held.append("a connection")
-            await super().release(connection, broken=broken)
+            super().release(connection, broken=broken, settle=settle)
 
     reader = Holding(server.url(database, "bookings_app"), pool_size=1)
     await reader.read("SELECT b.id FROM bookings.bookings b WHERE b.station_id = s.tenant LIMIT 1", tenant=new_id())

@@ -17,10 +17,10 @@ def connections_of(database: Database, taken: list[asyncpg.Connection] | None = 
     acquire = database.acquire
 
     async def noting() -> Any:
-        proxy = await acquire()
-        if proxy._con not in taken:
-            taken.append(proxy._con)
-        return proxy
+        connection = await acquire()
+        if connection not in taken:
+            taken.append(connection)
+        return connection
 
     database.acquire = noting  # type: ignore[method-assign]  # of this one only
     return taken

@@ -14,9 +14,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from local.database import ROOT
+from local.database import ROOT, SERVICES
 from local.postgres import dies_with_its_parent
-from local.stack import free_ports
+from local.stack import environment, free_ports
 from tests.bench.peers.absent import Absent
 from tests.bench.peers.golang import Programs
 
@@ -76,6 +76,25 @@ async def fastapi(python: Path, database: str, *, pool: int = POOL) -> AsyncIter
     ]  # fmt: skip
     environ = {"DATABASE_URL": database.replace("postgresql://", "postgresql+asyncpg://", 1), "POOL": str(pool), "PYTHONPATH": ""}
     async with _process("the FastAPI peer", command, port, environ) as running:
+        yield running
+
+
+@asynccontextmanager
+async def teppan(
+    what: str, urls: Mapping[str, str], *, jwks: Path, secrets: Path, python_path: bool = False
+) -> AsyncIterator[Running]:  # fmt: skip
+    """Runs Teppan: `bookings`, or `empty`, its call layer before a method that does nothing. `urls` are the roles' of bookings."""
+    ports = dict(zip(SERVICES, free_ports(len(SERVICES)), strict=True))
+    [metrics] = free_ports(1)
+    environ = environment("bookings", ports=ports, metrics=metrics, urls=urls, secrets=secrets)
+    paths = os.pathsep.join(str(ROOT / path) for path in PATHS)
+    lists = {"TEPPAN_LIST_PATH": "python"} if python_path else {}
+    log = ROOT / "build" / "bench" / f"teppan-{what}.calls.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    command = [
+        sys.executable, "-m", "tests.bench.serving", what, "--jwks", str(jwks), "--listen", f"127.0.0.1:{ports['bookings']}", "--log", str(log),
+    ]  # fmt: skip
+    async with _process(f"teppan {what}", command, ports["bookings"], {**environ, **lists, "PYTHONPATH": paths}) as running:
         yield running
 
 

@@ -1,0 +1,89 @@
+"""What calls cost: `make bench-rpc` prints a table, and writes build/bench/rpc.json."""
+
+import asyncio
+import os
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
+
+from local.database import ROOT
+from tests.bench.arena import DATABASE, Ground, Turn, run
+from tests.bench.peers import answers, calls, golang, load, servers
+from tests.bench.peers.cpu import Account
+from tests.bench.peers.load import Check
+from tests.bench.peers.seed import BIG, STARTS
+
+FILE = ROOT / "build" / "bench" / "rpc.json"
+CALLERS = 16
+
+
+def reads(ground: Ground, name: str, running: servers.Running | None, *, http: bool = False, seconds: float) -> list[Turn]:
+    """One booking, and pages of 50, by 16 callers."""
+    if running is None:
+        return []
+    first, page = ground.right.rows[0]["id"], ground.right.first(50)
+    make_get = calls.http_get if http else calls.get_booking
+    get = make_get(running.address, BIG, first, **({} if http else {"authorization": ground.bearer}))
+    check: Check = page.http if http else page.grpc
+    if http:
+        listed = calls.http_list(running.address, BIG, page_size=50, rows=50)
+    else:
+        listed = calls.list_bookings(running.address, BIG, page_size=50, page_limit=1, rows=50, authorization=ground.bearer)
+    one = ground.right.booking(ground.right.rows[0])
+    accounts = ground.accounts(running.pid)
+    return [
+        Turn(work="GetBooking, 16 callers", server=name, measure=lambda: load.measure(
+            get, one.http if http else one.grpc, clients=CALLERS, seconds=seconds, accounts=accounts)),
+        Turn(work="a page of 50, 16 callers", server=name, measure=lambda: load.measure(
+            listed, check, clients=CALLERS, seconds=seconds, accounts=accounts, tolerance=0.01)),
+    ]  # fmt: skip
+
+
+async def creates(ground: Ground, name: str, running: servers.Running | None, *, seconds: float) -> list[Turn]:
+    """Creates by 16 callers."""
+    if running is None:
+        return []
+    connection = await asyncpg.connect(ground.server.url(DATABASE))
+    customers = [
+        row["id"] for row in await connection.fetch("SELECT id FROM bookings.customers WHERE station_id = $1 LIMIT 500", BIG)
+    ]
+    await connection.close()
+    days = [(datetime.now(UTC) + timedelta(days=ahead)).date() for ahead in range(5, 200)]
+    bodies, offset = calls.create_bodies(BIG, customers, days, STARTS)
+    call = calls.create_booking(running.address, authorization=ground.bearer)
+    programs = golang.build() if not ground.absent else None
+    accounts = ground.accounts(running.pid)
+    return [Turn(work="CreateBooking, 16 callers", server=name, measure=lambda: load.measure_writes(
+        call, bodies, offset, answers.created, clients=CALLERS, seconds=seconds, programs=programs, accounts=accounts))]  # fmt: skip
+
+
+async def turns(ground: Ground, seconds: float) -> list[Turn]:
+    """Everything that is measured, the peer that ratios refer to first."""
+    bare = await ground.stack.enter_async_context(servers.bare())
+    empty = await ground.teppan("empty")
+    get = calls.get_booking(empty.address, BIG, BIG, authorization=ground.bearer)
+    floor = calls.bare_call(bare.address)
+
+    def anything(messages: Sequence[bytes]) -> None:
+        if len(messages) != 1:
+            raise answers.Wrong("an empty call has one answer")
+
+    made = [
+        Turn(work="an empty call, 16 callers", server=name, measure=lambda call=call, pid=pid: load.measure(  # type: ignore[misc]  # bound here
+            call, anything, clients=CALLERS, seconds=seconds, accounts=[Account(name="server", pid=pid)]))
+        for name, call, pid in (("bare grpc.aio", floor, bare.pid), ("Teppan, all interceptors", get, empty.pid))
+    ]  # fmt: skip
+    go, checked, teppan, fastapi = (
+        await ground.go(checked=False), await ground.go(checked=True), await ground.teppan("bookings"), await ground.fastapi(),
+    )  # fmt: skip
+    made += [
+        *reads(ground, "Go", go, seconds=seconds), *reads(ground, "Go, checked", checked, seconds=seconds),
+        *reads(ground, "Teppan", teppan, seconds=seconds), *reads(ground, "FastAPI", fastapi, http=True, seconds=seconds),
+        *await creates(ground, "Go, checked", checked, seconds=seconds), *await creates(ground, "Teppan", teppan, seconds=seconds),
+    ]  # fmt: skip
+    return made
+
+
+if __name__ == "__main__":
+    asyncio.run(run(FILE, "calls", turns, rounds=int(os.environ.get("BENCH_ROUNDS", "5")), seconds=2.0))
