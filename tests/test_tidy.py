@@ -28,7 +28,7 @@ LAYERS = {
 }
 # Which layers know a library.
 KNOW = {
-    "sqlalchemy": {"store", "tables", "migrations"},
+    "sqlalchemy": {"tables", "migrations"},
     "alembic": {"migrations"},
     "asyncpg": set(),
     "google": {"wire", "rpc", "peers", "__main__"},

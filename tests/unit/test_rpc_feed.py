@@ -209,7 +209,9 @@ async def test_a_gap_is_an_error_and_not_skipped(on: Stage, feed: Feed) -> None:
 
 
 @pytest.mark.parametrize(
-    "cursor", ["x", TOKENS.sign("page", {"epoch": str(EPOCH), "position": 1}), Tokens(b"o" * 32, now).sign("cursor", {})]
+    "cursor",
+    ["x", TOKENS.sign("page", {"epoch": str(EPOCH), "position": 1}), Tokens(b"o" * 32, now).sign("cursor", {})],
+    ids=["damaged", "of pages", "of another key"],  # a token holds a time: the two processes of a run would disagree on its name
 )
 async def test_a_cursor_of_something_else_is_invalid(on: Stage, cursor: str) -> None:
     call = events_pb2_grpc.EventsServiceStub(on.peer.channel).StreamEvents(
