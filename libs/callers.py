@@ -29,6 +29,12 @@ class Caller:
     """A value of `teppan.common.v1.PlatformRole`."""
     roles: Mapping[UUID, int] = field(default_factory=dict)
     """A value of `teppan.common.v1.Role` for each tenant."""
+    shown: str = field(init=False, compare=False, default="")
+    """As the log has it; made once, since a caller is kept for as long as its token."""
+
+    def __post_init__(self) -> None:
+        """Puts `shown` together."""
+        object.__setattr__(self, "shown", f"{self.kind}:{self.subject}")
 
     @property
     def user_id(self) -> UUID | None:

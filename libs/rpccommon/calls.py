@@ -38,6 +38,8 @@ a moment to be ended: `dbcommon.tenancy.CLOSE_SECONDS`."""
 DEADLINE_SLACK_SECONDS = 0.05
 """Who sets a deadline also cancels by it, a moment before or after."""
 LIMITS = Limits()
+LATE = DeadlineExceeded("it took longer than the deadline allows")
+"""Never raised, only told."""
 CALL_ID_KEY = "x-call-id"
 PUSHBACK_KEY = "grpc-retry-pushback-ms"
 CALL_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -151,19 +153,19 @@ class Calls:
     async def _admit(self, call: Call, method: Method, raw: bytes, authorization: str | None) -> Any:
         """Returns the request, once everything that can be said of it without the handler is good. Raises faults."""
         if call.deadline is not None:
-            call.end_at(call.deadline, DeadlineExceeded("it took longer than the deadline allows"))
+            call.end_at(call.deadline, LATE)
         if not method.public:
             call.caller = self._verifier.known(authorization) or await self._verifier.caller(authorization)
         request = method.shape.parse(raw)
         call.tenants = method.shape.tenants(request)
         permit(method.policy, call.caller, call.tenants)
         validate(request, raw)
-        if method.places is not None:
-            await self._enter(call, method, method.places)
         if self.unready is not None and not method.public:
             raise DatabaseUnavailable(self.unready)
         if self._fresh is not None and method.needs_feed:
             self._fresh()
+        if method.places is not None:
+            await self._enter(call, method, method.places)
         return request
 
     async def _enter(self, call: Call, method: Method, places: Places) -> None:
@@ -173,27 +175,27 @@ class Calls:
         if method.streams and self._streams_of[who] >= self._classes.streams_of_caller:
             limit = self._classes.streams_of_caller
             raise Overloaded(f"a caller may have {limit} open streams at once; end one, or wait for its end", limit=limit)
+        if method.streams and call.task is not None:
+            # Both are free only when the RPC is over: what its reader has not taken yet is still in memory.
+            self._streams_of[who] += 1
+            call.task.add_done_callback(lambda _: self._stream_over(call, places, tenant, who))
         await places.enter(tenant, None if call.deadline is None else call.deadline - time.monotonic())
         call.entered = time.monotonic()
-        if method.streams and call.task is not None:
-            # Free only when the RPC is over: what its reader has not taken yet is still in memory.
-            self._streams_of[who] += 1
-            call.task.add_done_callback(lambda _: self._stream_over(places, tenant, who))
 
-    def _stream_over(self, places: Places, tenant: Hashable, who: str) -> None:
-        places.leave(tenant, None)
+    def _stream_over(self, call: Call, places: Places, tenant: Hashable, who: str) -> None:
+        if call.entered is not None:
+            places.leave(tenant, None)
         self._streams_of[who] -= 1
         if not self._streams_of[who]:
             del self._streams_of[who]
 
     async def _send(self, call: Call, messages: AsyncIterator[Any], serialise: Callable[[Any], bytes], context: Context) -> None:
         """Sends a stream; no connection is held while the reader takes it, and its reader is not waited for for ever."""
-        late = DeadlineExceeded("it took longer than the deadline allows")
         slow = ReaderTooSlow(f"nothing was taken for {self._patience:g} s; resume with the last token")
         try:
             while True:
                 soon = time.monotonic() + self._message_seconds
-                call.end_at(soon if call.deadline is None else min(soon, call.deadline), late)
+                call.end_at(soon if call.deadline is None else min(soon, call.deadline), LATE)
                 message = await anext(messages, None)
                 if message is None:
                     return

@@ -179,7 +179,7 @@ def read(tmp_path: Path, **changed: str) -> settings.Settings:
     secret.make(tmp_path / "secrets", ("bookings",))
     environ = {
         "TEPPAN_LISTEN": "127.0.0.1:1", "TEPPAN_METRICS_LISTEN": "127.0.0.1:2", "TEPPAN_IDENTITY_ADDRESS": "localhost:3",
-        "TEPPAN_DATABASE_APP_URL": "app", "TEPPAN_DATABASE_PLATFORM_URL": "platform",
+        "TEPPAN_DATABASE_APP_URL": "postgresql://app@/db", "TEPPAN_DATABASE_PLATFORM_URL": "postgresql://platform@/db",
         "TEPPAN_SERVICE_KEY_FILE": f"{tmp_path}/secrets/bookings.pem", "TEPPAN_TOKEN_KEY_FILE": f"{tmp_path}/secrets/bookings.token.key",
         "TEPPAN_SERVICE_JWKS_FILE": f"{tmp_path}/secrets/services.jwks.json",
     }  # fmt: skip
