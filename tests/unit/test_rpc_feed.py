@@ -7,11 +7,13 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 from teppan.common.v1 import events_pb2, events_pb2_grpc
 
 from faults import CursorDiverged, Remembered
 from pages import Tokens
 from rpccommon.feed import EventsServicer
+from tests.unit.rpc_bookings import failure
 from tests.unit.rpc_feed import EPOCH, LONG_AGO, NEXT_EPOCH, START, TOKENS, Feed
 from tests.unit.rpc_stage import OTHER_STATION, STATION, Stage, details, now, stage
 
@@ -206,6 +208,19 @@ async def test_a_gap_is_an_error_and_not_skipped(on: Stage, feed: Feed) -> None:
     cursor = TOKENS.sign("cursor", {"epoch": str(EPOCH), "position": 3}, None)
     with pytest.raises(Remembered, match="no longer kept"):
         await until(messages(on, after_cursor=cursor), lambda _: False)
+
+
+@pytest.mark.parametrize(
+    "time", [Timestamp(seconds=2**62), Timestamp(seconds=-(2**62)), Timestamp(nanos=-1)], ids=["late", "early", "nanos"]
+)
+async def test_a_time_that_there_is_not_is_invalid(on: Stage, time: Timestamp) -> None:
+    call = events_pb2_grpc.EventsServiceStub(on.peer.channel).StreamEvents(
+        events_pb2.StreamEventsRequest(after_time=time), metadata=on.peer._metadata()
+    )
+    error = await failure(call)
+    assert (error.code(), [field.field for field in details(error)[1].field_violations]) == (
+        grpc.StatusCode.INVALID_ARGUMENT, ["after_time"],
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
