@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from local.database import ROOT
-from tests.bench.peers.absent import Absent
+from tests.bench.peers.absent import Absent, alone
 from tests.bench.peers.stubs import go_stubs
 
 SOURCES = Path(__file__).parent / "go"
@@ -46,6 +46,11 @@ def build() -> Programs:
     """
     if missing := missing_packages():
         raise Absent(f"The Go peer is left out: {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed.")
+    with alone(BUILD):
+        return _built()
+
+
+def _built() -> Programs:
     source = BUILD / "src" / "teppan"
     for name in ("server", "load"):
         shutil.rmtree(source / name, ignore_errors=True)

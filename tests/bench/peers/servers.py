@@ -17,7 +17,7 @@ from pathlib import Path
 from local.database import ROOT, SERVICES
 from local.postgres import dies_with_its_parent
 from local.stack import environment, free_ports
-from tests.bench.peers.absent import Absent
+from tests.bench.peers.absent import Absent, alone
 from tests.bench.peers.golang import Programs
 
 POOL = 16
@@ -100,6 +100,11 @@ async def teppan(
 
 def install_fastapi() -> Path:
     """Returns the interpreter of the environment in build/bench/venv; makes it where it is not of the present lock. Raises Absent."""
+    with alone(VENV.parent):
+        return _installed()
+
+
+def _installed() -> Path:
     python, made_of = VENV / "bin" / "python", VENV / "made-of"
     wanted = f"{sys.version_info[:2]} {hashlib.sha256(LOCK.read_bytes()).hexdigest()}"
     if made_of.exists() and made_of.read_text() == wanted:
