@@ -1,8 +1,8 @@
 """Turns PostgreSQL's binary rows into the protobuf bytes of a page, without an object for each row.
 
-A `Plan` says once what becomes of each column. An encoder carries it out: the compiled one (rowwire.c, made by
-`python -m rowwire.build`), or the one in Python where there is none. Both write the same bytes, namely those that protobuf itself
-would write with `SerializeToString(deterministic=True)`:
+A `Plan` says once what becomes of each column. The encoder (rowwire.c, compiled by `python -m rowwire.build`) carries it out. It is not
+everywhere: whoever uses it has another way, too. It writes the bytes that protobuf itself would write with
+`SerializeToString(deterministic=True)`; `tests/rowwire_reference.py` does so, and is what it is compared with:
 
 - Fields are in the order of their numbers, at every level.
 - NULL leaves a field out. A value that is the default is left out, too, unless the field has presence (`optional`, oneofs).
@@ -21,25 +21,18 @@ The columns' types are those of the query itself: one of a domain or an enum of 
         Column(name="adults", type=Type.INT2, field="guests.adults"),
     ])
     rows = await connection.fetchval("SELECT string_agg(record_send(b), '') FROM (SELECT id, start_time, adults ... LIMIT 101) b")
-    page = encoder(plan).encode(rows or b"", Framing.RECORDS, rows_max=100, bytes_max=1_048_576)
+    page = CompiledEncoder(plan, load_built().functions).encode(rows or b"", Framing.RECORDS, rows_max=100, bytes_max=1_048_576)
     last = plan.values(rows, page.last, Framing.RECORDS, ["start_time", "id"]) if page.consumed < len(rows) else None
 """
 
 from rowwire.columns import Column, Fault, Type
 from rowwire.compiled import CompiledEncoder
 from rowwire.encoders import UNLIMITED, Encoded, Encoder, Stop
-from rowwire.library import Library, find_library
+from rowwire.loading import Loaded, load_built
 from rowwire.plans import Plan, PlanInvalid
-from rowwire.pure import PureEncoder
 from rowwire.rows import COPY_HEADER, COPY_TRAILER, Framing, RowInvalid
 
 __all__ = [
-    "COPY_HEADER", "COPY_TRAILER", "UNLIMITED", "Column", "CompiledEncoder", "Encoded", "Encoder", "Fault", "Framing", "Library",
-    "Plan", "PlanInvalid", "PureEncoder", "RowInvalid", "Stop", "Type", "encoder", "find_library",
+    "COPY_HEADER", "COPY_TRAILER", "UNLIMITED", "Column", "CompiledEncoder", "Encoded", "Encoder", "Fault", "Framing", "Loaded", "Plan",
+    "PlanInvalid", "RowInvalid", "Stop", "Type", "load_built",
 ]  # fmt: skip
-
-
-def encoder(plan: Plan, library: Library | None = None) -> Encoder:
-    """Returns the compiled encoder where the library is loaded (by default that of this interpreter), and else the one in Python."""
-    found = library or find_library()
-    return PureEncoder(plan) if found.functions is None else CompiledEncoder(plan, found.functions)

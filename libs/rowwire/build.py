@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rowwire.library import FLAGS, FOLDER, SOURCE, file_name, load
+from rowwire.loading import FLAGS, FOLDER, SOURCE, file_name, load
 
 COMPILERS = ("cc", "gcc", "clang")
 COMPILE_SECONDS_MAX = 120

@@ -3,8 +3,8 @@
 import ctypes
 
 from rowwire.columns import Fault
-from rowwire.encoders import UNLIMITED, Encoded, Stop, check
-from rowwire.library import Progress
+from rowwire.encoders import Encoded, Encoder, Stop
+from rowwire.loading import Progress
 from rowwire.plans import Plan
 from rowwire.rows import Framing, RowInvalid
 
@@ -22,32 +22,21 @@ ROOM_AHEAD_BYTES = 4 * 1024
 """For the row that exceeds the page, which is written before that is known."""
 
 
-class CompiledEncoder:
+class CompiledEncoder(Encoder):
     """As `rowwire.Encoder` says."""
 
     def __init__(self, plan: Plan, functions: ctypes.CDLL) -> None:
-        """Takes the functions of a loaded `Library`."""
-        self.plan = plan
-        self._encode = functions.rowwire_encode
+        """Takes the functions that `load_built` has loaded."""
+        super().__init__(plan)
+        self._call = functions.rowwire_encode
         self._words = (ctypes.c_int32 * len(plan.words))(*plan.words)
         self._buffers: list[ctypes.Array[ctypes.c_char]] = []
 
-    def encode(
-        self,
-        data: bytes,
-        framing: Framing,
-        *,
-        start: int = 0,
-        rows_min: int = 1,
-        rows_max: int = UNLIMITED,
-        bytes_max: int = UNLIMITED,
-    ) -> Encoded:
-        """As `rowwire.Encoder` says."""
-        check(data, start, rows_min, rows_max, bytes_max)
+    def _encode(self, data: bytes, framing: Framing, start: int, rows_min: int, rows_max: int, bytes_max: int) -> Encoded:
         progress = Progress(end=start)
         buffer = self._buffer(min(len(data) - start, bytes_max, BUFFER_BYTES_GUESSED) + ROOM_AHEAD_BYTES)
         while True:
-            status = self._encode(
+            status = self._call(
                 self._words, len(self._words), framing, data, len(data), buffer, len(buffer), rows_min, rows_max, bytes_max,
                 ctypes.byref(progress),
             )  # fmt: skip

@@ -1,8 +1,8 @@
-"""What the two encoders have in common: what they take, and what they answer."""
+"""What an encoder takes, and what it answers."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Protocol
 
 from rowwire.plans import Plan
 from rowwire.rows import Framing
@@ -37,35 +37,29 @@ class Encoded:
     stop: Stop
 
 
-class Encoder(Protocol):
+class Encoder(ABC):
     """Turns rows into the bytes of a page. It keeps no state between calls: threads may share it."""
 
-    @property
-    def plan(self) -> Plan:
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
         """What becomes of each column."""
 
     def encode(
-        self,
-        data: bytes,
-        framing: Framing,
-        *,
-        start: int = 0,
-        rows_min: int = 1,
-        rows_max: int = UNLIMITED,
-        bytes_max: int = UNLIMITED,
-    ) -> Encoded:
+        self, data: bytes, framing: Framing, *, start: int = 0, rows_min: int = 1, rows_max: int = UNLIMITED, bytes_max: int = UNLIMITED
+    ) -> Encoded:  # fmt: skip
         """Encodes rows from an offset on, and stops before the row that would make the body exceed `bytes_max`.
 
         `rows_min` rows are encoded whatever their size: with 1, a caller always gets on. Raises RowInvalid for a row that is
         damaged or has a value that its field cannot hold; then there is no body.
         """
+        if not isinstance(data, bytes):
+            raise TypeError(f"rows are bytes, not {type(data).__name__}")
+        if not 0 <= start <= len(data):
+            raise ValueError(f"there is no offset {start} in {len(data)} bytes")
+        if not all(0 <= limit <= UNLIMITED for limit in (rows_min, rows_max, bytes_max)):
+            raise ValueError(f"limits are from 0 to {UNLIMITED}")
+        return self._encode(data, framing, start, rows_min, rows_max, bytes_max)
 
-
-def check(data: bytes, start: int, *limits: int) -> None:
-    """Raises ValueError or TypeError for arguments that the compiled encoder could misread."""
-    if not isinstance(data, bytes):
-        raise TypeError(f"rows are bytes, not {type(data).__name__}")
-    if not 0 <= start <= len(data):
-        raise ValueError(f"there is no offset {start} in {len(data)} bytes")
-    if not all(0 <= limit <= UNLIMITED for limit in limits):
-        raise ValueError(f"limits are from 0 to {UNLIMITED}")
+    @abstractmethod
+    def _encode(self, data: bytes, framing: Framing, start: int, rows_min: int, rows_max: int, bytes_max: int) -> Encoded:
+        """Encodes, once the arguments are checked."""

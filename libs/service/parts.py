@@ -16,7 +16,7 @@ from dbcommon.references import Registry
 from dbcommon.schema import Schema
 from dbcommon.wakes import Wakes
 from pages import Tokens
-from rowwire import Encoder, Library, Plan, encoder, find_library
+from rowwire import CompiledEncoder, Encoder, Loaded, Plan, load_built
 from rpccommon.auth import ServiceToken, Verifier
 from rpccommon.client import Peer
 from rpccommon.feed import EventsServicer
@@ -91,14 +91,14 @@ class Parts:
 
     def encoder(self, plan: Plan) -> Encoder | None:
         """What encodes a list's rows; None where they are made in Python."""
-        return None if self.library.functions is None else encoder(plan, self.library)
+        return None if self.compiled.functions is None else CompiledEncoder(plan, self.compiled.functions)
 
     @cached_property
-    def library(self) -> Library:
+    def compiled(self) -> Loaded:
         """The compiled encoder, or why there is none."""
         if self.settings.list_path == PYTHON_PATH:
-            return Library(functions=None, says=f"rows are encoded in Python, as TEPPAN_LIST_PATH={PYTHON_PATH} says")
-        return find_library()
+            return Loaded(functions=None, says=f"rows are encoded in Python, as TEPPAN_LIST_PATH={PYTHON_PATH} says")
+        return load_built()
 
     @cached_property
     def tokens(self) -> Tokens:

@@ -86,7 +86,7 @@ def build(config: Config) -> Serving:
         elected=[Expiry(deposits=deposits).run],
         sagas=sagas.KINDS,
         fresh=lambda: parts.freshness.require("identity"),
-        lists=parts.library.says,
+        lists=parts.compiled.says,
     )
 
 

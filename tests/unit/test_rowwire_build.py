@@ -7,10 +7,7 @@ from pathlib import Path
 import pytest
 
 from local.database import ROOT
-from rowwire import CompiledEncoder, Library, Plan, PureEncoder, build, encoder, find_library, library
-from tests.rowwire_stage import EVERY
-
-PLAN = Plan.of(EVERY, [])
+from rowwire import Loaded, build, load_built, loading
 
 
 def failing(folder: Path) -> str:
@@ -21,28 +18,28 @@ def failing(folder: Path) -> str:
     return str(path)
 
 
-def test_it_is_built_once_and_loaded(compiled_library: Library, tmp_path: Path) -> None:
+def test_it_is_built_once_and_loaded(compiled_library: Loaded, tmp_path: Path) -> None:
     folder = tmp_path / "a folder" / "with spaces"
-    assert build.build(folder).says == f"{folder / library.file_name()} is made."
-    assert [path.name for path in folder.iterdir()] == [library.file_name()]
-    assert build.build(folder).says == f"{folder / library.file_name()} is there already."
-    found = find_library(folder)
-    assert found.says == f"rows are encoded by {folder / library.file_name()}"
-    assert isinstance(encoder(PLAN, found), CompiledEncoder)
+    assert build.build(folder).says == f"{folder / loading.file_name()} is made."
+    assert [path.name for path in folder.iterdir()] == [loading.file_name()]
+    assert build.build(folder).says == f"{folder / loading.file_name()} is there already."
+    found = load_built(folder)
+    assert found.says == f"rows are encoded by {folder / loading.file_name()}"
+    assert found.functions is not None
 
 
-def test_warnings_are_mended(compiled_library: Library, tmp_path: Path) -> None:
-    command = ["cc", *library.FLAGS, "-Werror", str(library.SOURCE), "-o", str(tmp_path / "library")]
+def test_warnings_are_mended(compiled_library: Loaded, tmp_path: Path) -> None:
+    command = ["cc", *loading.FLAGS, "-Werror", str(loading.SOURCE), "-o", str(tmp_path / "library")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
-def test_the_command_builds_in_a_folder(compiled_library: Library, tmp_path: Path) -> None:
+def test_the_command_builds_in_a_folder(compiled_library: Loaded, tmp_path: Path) -> None:
     command = [sys.executable, "-W", "error", "-m", "rowwire.build", "--cc", "cc", "--into", str(tmp_path)]
     done = subprocess.run(
         command, cwd=ROOT, env={"PYTHONPATH": "libs", "PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=False
     )
-    assert (done.returncode, done.stdout, done.stderr) == (0, f"{tmp_path / library.file_name()} is made.\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{tmp_path / loading.file_name()} is made.\n", "")
 
 
 def test_without_a_compiler_a_sentence_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -64,34 +61,34 @@ def test_a_folder_that_cannot_be_written_to_does_no_harm(tmp_path: Path, capsys:
 
 
 def test_without_the_library_rows_are_encoded_in_python(tmp_path: Path) -> None:
-    found = find_library(tmp_path)
+    found = load_built(tmp_path)
     assert (
         found.says
-        == f"rows are encoded in Python: there is no {tmp_path / library.file_name()}, which python -m rowwire.build makes"
+        == f"rows are encoded in Python: there is no {tmp_path / loading.file_name()}, which python -m rowwire.build makes"
     )
-    assert isinstance(encoder(PLAN, found), PureEncoder)
+    assert found.functions is None
 
 
 def test_a_library_of_another_source_is_not_loaded(
-    compiled_library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    compiled_library: Loaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # fmt: skip
     build.build(tmp_path)
     other = tmp_path / "rowwire.c"
-    other.write_text(f"{library.SOURCE.read_text()}\n")
-    monkeypatch.setattr(library, "SOURCES", (other, *library.SOURCES[1:]))
-    assert find_library(tmp_path).functions is None
+    other.write_text(f"{loading.SOURCE.read_text()}\n")
+    monkeypatch.setattr(loading, "SOURCES", (other, *loading.SOURCES[1:]))
+    assert load_built(tmp_path).functions is None
 
 
 def test_a_file_that_is_no_library_is_not_loaded(tmp_path: Path) -> None:
-    (tmp_path / library.file_name()).write_text("not a library")
-    found = find_library(tmp_path)
+    (tmp_path / loading.file_name()).write_text("not a library")
+    found = load_built(tmp_path)
     assert found.functions is None
     assert "cannot be loaded" in found.says
 
 
 def test_a_library_of_another_version_is_not_loaded(
-    compiled_library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    compiled_library: Loaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     build.build(tmp_path)
-    monkeypatch.setattr(library, "ABI", 2)
-    assert find_library(tmp_path).says.endswith("is of version 1, not 2")
+    monkeypatch.setattr(loading, "ABI", 2)
+    assert load_built(tmp_path).says.endswith("is of version 1, not 2")

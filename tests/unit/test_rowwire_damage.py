@@ -14,23 +14,22 @@ from hypothesis import strategies as st
 from rowwire import (
     UNLIMITED,
     Column,
-    CompiledEncoder,
     Encoder,
     Fault,
     Framing,
-    Library,
+    Loaded,
     Plan,
-    PureEncoder,
     RowInvalid,
     Stop,
     Type,
-    encoder,
-    library,
+    loading,
 )
 from rowwire.compiled import ROOM
 from rowwire.plans import ABI
 from rowwire.tree import DEPTH_MAX, Code
+from tests.encoders import compiled
 from tests.rows import row, rows
+from tests.rowwire_reference import ReferenceEncoder
 from tests.rowwire_stage import EVERY, tables
 
 COLUMNS = [
@@ -56,12 +55,12 @@ def outcome(made: Encoder, data: bytes, framing: Framing) -> Any:
 
 
 @pytest.fixture(scope="session")
-def same(compiled_library: Library) -> Callable[[Plan, bytes, Framing], Any]:
+def same(compiled_library: Loaded) -> Callable[[Plan, bytes, Framing], Any]:
     """Returns what both encoders answer."""
 
     def check(plan: Plan, data: bytes, framing: Framing) -> Any:
-        answer = outcome(encoder(plan, compiled_library), data, framing)
-        assert answer == outcome(PureEncoder(plan), data, framing)
+        answer = outcome(compiled(plan, compiled_library), data, framing)
+        assert answer == outcome(ReferenceEncoder(plan), data, framing)
         return answer
 
     return check
@@ -106,11 +105,10 @@ def test_any_bytes_mean_the_same_to_both(same: Callable[..., Any], data: bytes, 
 
 
 @pytest.mark.parametrize("damage", range(len(PLAN.words)))
-def test_a_plan_that_is_damaged_is_refused_or_does_no_harm(compiled_library: Library, damage: int) -> None:
+def test_a_plan_that_is_damaged_is_refused_or_does_no_harm(compiled_library: Loaded, damage: int) -> None:
     data = row(Framing.COPY, COLUMNS, VALUES)
     for word in (-1, 0, 1, 2, 7, 16, 1_665, 2**31 - 1, -(2**31)):
-        made = encoder(PLAN, compiled_library)
-        assert isinstance(made, CompiledEncoder)
+        made = compiled(PLAN, compiled_library)
         made._words[damage] = word
         with suppress(RuntimeError, RowInvalid):
             assert made.encode(data, Framing.COPY).rows == 1
@@ -119,17 +117,15 @@ def test_a_plan_that_is_damaged_is_refused_or_does_no_harm(compiled_library: Lib
 @pytest.mark.parametrize(
     ("damage", "word"), [(0, 2), (2, 1_665), (2, -1), (3, -1), (3, 2**31 - 1), (4, 12), (4, -1), (-4, 16), (-3, 11)]
 )
-def test_a_plan_that_makes_no_sense_is_refused(compiled_library: Library, damage: int, word: int) -> None:
-    made = encoder(PLAN, compiled_library)
-    assert isinstance(made, CompiledEncoder)
+def test_a_plan_that_makes_no_sense_is_refused(compiled_library: Loaded, damage: int, word: int) -> None:
+    made = compiled(PLAN, compiled_library)
     made._words[damage % len(PLAN.words)] = word
     with pytest.raises(RuntimeError, match="another version"):
         made.encode(b"", Framing.COPY)
 
 
-def test_messages_deeper_than_the_encoder_can_go_are_refused(compiled_library: Library) -> None:
-    made = encoder(PLAN, compiled_library)
-    assert isinstance(made, CompiledEncoder)
+def test_messages_deeper_than_the_encoder_can_go_are_refused(compiled_library: Loaded) -> None:
+    made = compiled(PLAN, compiled_library)
 
     def nest(depth: int) -> None:
         words = [ABI, 10, 0, 2 * depth, *[Code.OPEN, 0, 10, 0] * depth, *[Code.CLOSE, 0, 0, 0] * depth]
@@ -143,19 +139,19 @@ def test_messages_deeper_than_the_encoder_can_go_are_refused(compiled_library: L
 
 
 @pytest.mark.parametrize("size", [100, 200, 17_000])
-def test_a_buffer_of_any_size_is_enough_or_too_small_and_never_exceeded(compiled_library: Library, size: int) -> None:
+def test_a_buffer_of_any_size_is_enough_or_too_small_and_never_exceeded(compiled_library: Loaded, size: int) -> None:
     """All messages on the path become longer when they close, as the space for their lengths is kept for short ones."""
     columns = [Column(name="text", type=Type.TEXT, field="below." * DEPTH_MAX + "plain_string")]
     plan = Plan.of(EVERY, columns)
     data = row(Framing.COPY, columns, ["x" * size])
-    body = PureEncoder(plan).encode(data, Framing.COPY).body
+    body = ReferenceEncoder(plan).encode(data, Framing.COPY).body
     functions = compiled_library.functions
     assert functions is not None
     words = (ctypes.c_int32 * len(plan.words))(*plan.words)
     statuses = []
     for room in [*range(300), *range(len(body) - 300, len(body) + 300)]:
         buffer = ctypes.create_string_buffer(b"\xaa" * (len(body) + 600), len(body) + 600)
-        progress = library.Progress()
+        progress = loading.Progress()
         status = functions.rowwire_encode(
             words, len(words), Framing.COPY, data, len(data), buffer, room, 1, UNLIMITED, UNLIMITED, ctypes.byref(progress)
         )  # fmt: skip

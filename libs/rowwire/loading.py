@@ -24,7 +24,7 @@ class Progress(ctypes.Structure):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Library:
+class Loaded:
     """The compiled encoder, or why there is none."""
 
     functions: ctypes.CDLL | None
@@ -41,15 +41,15 @@ def file_name() -> str:
     return f"rowwire-{digest.hexdigest()[:16]}.so"
 
 
-def find_library(folder: Path = FOLDER) -> Library:
+def load_built(folder: Path = FOLDER) -> Loaded:
     """Returns the compiled encoder of today's source from a folder. Without it, `says` tells why rows are encoded in Python."""
     path = folder / file_name()
     if not path.exists():
-        return Library(functions=None, says=f"rows are encoded in Python: there is no {path}, which python -m rowwire.build makes")
+        return Loaded(functions=None, says=f"rows are encoded in Python: there is no {path}, which python -m rowwire.build makes")
     return load(path)
 
 
-def load(path: Path) -> Library:
+def load(path: Path) -> Loaded:
     """Returns the library at a path, if it can be loaded and is of this version."""
     try:
         functions = ctypes.CDLL(str(path))
@@ -57,12 +57,12 @@ def load(path: Path) -> Library:
         functions.rowwire_abi.argtypes = ()
         version = functions.rowwire_abi()
     except (OSError, AttributeError) as error:
-        return Library(functions=None, says=f"rows are encoded in Python: {path} cannot be loaded: {error}")
+        return Loaded(functions=None, says=f"rows are encoded in Python: {path} cannot be loaded: {error}")
     if version != ABI:
-        return Library(functions=None, says=f"rows are encoded in Python: {path} is of version {version}, not {ABI}")
+        return Loaded(functions=None, says=f"rows are encoded in Python: {path} is of version {version}, not {ABI}")
     functions.rowwire_encode.restype = ctypes.c_int32
     functions.rowwire_encode.argtypes = (
         ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32, ctypes.c_char_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64,
         ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, ctypes.POINTER(Progress),
     )  # fmt: skip
-    return Library(functions=functions, says=f"rows are encoded by {path}")
+    return Loaded(functions=functions, says=f"rows are encoded by {path}")

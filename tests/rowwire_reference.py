@@ -1,4 +1,4 @@
-"""The encoder in Python: it sets the fields of real messages. It runs everywhere, and says what the compiled one has to write."""
+"""An encoder that sets the fields of real messages, and lets protobuf write them: what the compiled one has to write."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -8,7 +8,7 @@ from typing import Any
 from google.protobuf import message_factory
 
 from rowwire.columns import CellRefused, Column, Fault, boolean, day, floating, integer, micros, micros_of_day, text
-from rowwire.encoders import UNLIMITED, Encoded, Stop, check
+from rowwire.encoders import Encoded, Encoder, Stop
 from rowwire.plans import Plan
 from rowwire.rows import COPY_TRAILER, Framing, RowInvalid
 from rowwire.tree import Branch, Code, Leaf, Range
@@ -49,27 +49,16 @@ class Below:
 Part = Scalar | WellKnown | Below
 
 
-class PureEncoder:
-    """As `rowwire.Encoder` says."""
+class ReferenceEncoder(Encoder):
+    """As `rowwire.Encoder` says, three times slower than the lists that services make in Python."""
 
     def __init__(self, plan: Plan) -> None:
-        self.plan = plan
+        super().__init__(plan)
         self._tag = varint(plan.field << 3 | 2)
         self._new = message_factory.GetMessageClass(plan.tree.message)
         self._parts = _parts(plan.tree)
 
-    def encode(
-        self,
-        data: bytes,
-        framing: Framing,
-        *,
-        start: int = 0,
-        rows_min: int = 1,
-        rows_max: int = UNLIMITED,
-        bytes_max: int = UNLIMITED,
-    ) -> Encoded:
-        """As `rowwire.Encoder` says."""
-        check(data, start, rows_min, rows_max, bytes_max)
+    def _encode(self, data: bytes, framing: Framing, start: int, rows_min: int, rows_max: int, bytes_max: int) -> Encoded:
         body, rows, at, last = bytearray(), 0, start, None
         while (stop := _stop(data, at, framing, rows >= rows_max)) is None:
             try:
