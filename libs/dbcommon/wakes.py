@@ -5,6 +5,7 @@ server queue for one lock. It may be lost, with its process or its connection. S
 """
 
 import asyncio
+from contextlib import suppress
 from enum import StrEnum
 
 import asyncpg
@@ -12,6 +13,8 @@ import asyncpg
 from dbcommon.urls import endpoint
 
 ANSWER_SECONDS = 5
+BEAT_SECONDS = 10.0
+"""How often the connection is used where nothing is told: who only listens would not notice that it is broken."""
 DEBOUNCE_SECONDS = 0.005
 """Commits of so long are told of at once."""
 LOOK_SECONDS = 1.0
@@ -65,8 +68,10 @@ class Wakes:
             for news, channel in self._channels.items():
                 await connection.add_listener(channel, lambda *_, told=self._told[news]: told.set())
             while True:
-                await self._sends.wait()
-                await asyncio.sleep(DEBOUNCE_SECONDS)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(BEAT_SECONDS):
+                        await self._sends.wait()
+                        await asyncio.sleep(DEBOUNCE_SECONDS)
                 self._sends.clear()
                 channels = [self._channels[self._pending.pop()] for _ in range(len(self._pending))]
                 await connection.fetch("SELECT pg_notify(c, '') FROM unnest($1::text[]) c", channels, timeout=ANSWER_SECONDS)
