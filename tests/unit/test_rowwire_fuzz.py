@@ -19,13 +19,13 @@ def harness(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The fuzzer, where clang has libFuzzer."""
     clang = shutil.which("clang")
     if clang is None:
-        pytest.skip("there is no clang")
+        pytest.skip("there is no clang, whose fuzzer this is: Debian's packages clang and libclang-rt-dev have it")
     made = tmp_path_factory.mktemp("fuzzer") / "rowwire"
     empty = made.with_name("empty.c")
     empty.write_text("int LLVMFuzzerTestOneInput(const char *d, unsigned long n) { return d && n ? 0 : 0; }\n")
     tried = subprocess.run([clang, FLAGS[3], str(empty), "-o", str(made)], capture_output=True, check=False)
     if tried.returncode:
-        pytest.skip("this clang has no libFuzzer")
+        pytest.skip("this clang has no libFuzzer: Debian's package libclang-rt-dev has it")
     subprocess.run([clang, *FLAGS, str(HARNESS), "-o", str(made)], check=True)
     return made
 

@@ -3,7 +3,6 @@
 import asyncio
 import io
 import time
-from collections.abc import AsyncIterator, Iterator
 from typing import Any
 from uuid import UUID
 
@@ -30,26 +29,8 @@ from tests.unit.rpc_bookings import (
     Bookings,
     failure,
     lines,
-    logged,
 )
 from tests.unit.rpc_stage import OTHER_STATION, STATION, USER, Stage, bearer, details, stage, user
-
-
-@pytest.fixture
-def bookings() -> Bookings:
-    return Bookings()  # type: ignore[abstract]  # what else the service has is not called
-
-
-@pytest.fixture
-async def on(bookings: Bookings) -> AsyncIterator[Stage]:
-    async with stage(bookings) as running:
-        yield running
-
-
-@pytest.fixture
-def log() -> Iterator[io.StringIO]:
-    with logged() as stream:
-        yield stream
 
 
 async def test_the_handler_knows_its_caller_its_call_and_its_deadline(on: Stage, bookings: Bookings) -> None:

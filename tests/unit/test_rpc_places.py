@@ -17,11 +17,6 @@ AGENT = bearer(user(station=2))
 
 
 @pytest.fixture
-def bookings() -> Bookings:
-    return Bookings()  # type: ignore[abstract]  # what else the service has is not called
-
-
-@pytest.fixture
 async def on(bookings: Bookings) -> AsyncIterator[Stage]:
     async with stage(bookings, limits=Limits(reads=2, writes=1, streams=3, streams_of_caller=2)) as running:
         yield running

@@ -3,7 +3,7 @@
 import gzip
 import io
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
@@ -23,8 +23,8 @@ from rpccommon.bounds import NAMED_MAX
 from rpccommon.policies import path, policies
 from rpccommon.shape import REQUEST_BYTES_MAX, Shape, validate
 from service import COMMON
-from tests.unit.rpc_bookings import GET, GET_PATH, VIEWER, Bookings, failure, lines, logged
-from tests.unit.rpc_stage import STATION, Stage, details, stage, user
+from tests.unit.rpc_bookings import GET, GET_PATH, VIEWER, Bookings, failure, lines
+from tests.unit.rpc_stage import STATION, Stage, details, user
 
 LIST_PATH = "/teppan.bookings.v1.BookingsService/ListBookings"
 HEALTH, REFLECTION = "/grpc.health.v1.Health/", "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
@@ -35,23 +35,6 @@ SERVICES = [
 ] + list(COMMON)
 METHODS = [method for service in SERVICES for method in service.methods]
 NOBODY, ADMIN = user(), user(platform=options_pb2.PLATFORM_ROLE_ADMIN)
-
-
-@pytest.fixture
-def bookings() -> Bookings:
-    return Bookings()  # type: ignore[abstract]  # what else the service has is not called
-
-
-@pytest.fixture
-async def on(bookings: Bookings) -> AsyncIterator[Stage]:
-    async with stage(bookings) as running:
-        yield running
-
-
-@pytest.fixture
-def log() -> Iterator[io.StringIO]:
-    with logged() as stream:
-        yield stream
 
 
 def raw(on: Stage, method: str, body: bytes, **given: Any) -> Any:

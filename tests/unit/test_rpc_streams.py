@@ -2,7 +2,6 @@
 
 import asyncio
 import io
-from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import grpc
@@ -16,26 +15,8 @@ from tests.unit.rpc_bookings import (
     Bookings,
     failure,
     lines,
-    logged,
 )
 from tests.unit.rpc_stage import Stage, details, stage
-
-
-@pytest.fixture
-def bookings() -> Bookings:
-    return Bookings()  # type: ignore[abstract]  # what else the service has is not called
-
-
-@pytest.fixture
-async def on(bookings: Bookings) -> AsyncIterator[Stage]:
-    async with stage(bookings) as running:
-        yield running
-
-
-@pytest.fixture
-def log() -> Iterator[io.StringIO]:
-    with logged() as stream:
-        yield stream
 
 
 async def test_a_stream_sends_every_page(on: Stage, bookings: Bookings, log: io.StringIO) -> None:
