@@ -28,13 +28,13 @@ def day(ahead: int = 10) -> dt.date:
 
 def booking_request(station_id: str, customer_id: str, **changes: Any) -> bookings_pb2.CreateBookingRequest:
     """A good request: ten adults, in ten days at 12:00."""
-    date = changes.pop("date", day())
+    date, start = changes.pop("date", day()), changes.pop("slot_start", TimeOfDay(hours=12))  # merging would lose a zero
     request = bookings_pb2.CreateBookingRequest(
         request_id=new(),
         station_id=station_id,
         customer_id=customer_id,
         slot_date=Date(year=date.year, month=date.month, day=date.day),
-        slot_start=TimeOfDay(hours=12),
+        slot_start=start,
         guests=bookings_pb2.Guests(adults=10),
     )
     request.MergeFrom(bookings_pb2.CreateBookingRequest(**changes))
