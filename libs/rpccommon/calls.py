@@ -8,8 +8,7 @@ Nothing of a request is looked at before its token is good, and each step costs 
 import asyncio
 import re
 import time
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Hashable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +18,7 @@ from google.rpc import status_pb2
 from teppan.common.v1 import options_pb2
 from teppan.common.v1.options_pb2 import MethodPolicy
 
-from faults import DatabaseUnavailable, DeadlineExceeded, Fault, Overloaded, ReaderTooSlow, ServerStopping
+from faults import DatabaseUnavailable, DeadlineExceeded, Fault, ReaderTooSlow, ServerStopping
 from ids import new_text
 from rpccommon.auth import Verifier, permit
 from rpccommon.places import Classes, Limits, Places
@@ -84,7 +83,6 @@ class Calls:
         self._fresh = fresh
         self._idle = idle
         self._classes = Classes(limits)
-        self._streams_of: Counter[str] = Counter()
         self._patience = reader_patience
         self._message_seconds = message_seconds
         self.unready: str | None = None
@@ -165,29 +163,8 @@ class Calls:
         if self._fresh is not None and method.needs_feed:
             self._fresh()
         if method.places is not None:
-            await self._enter(call, method, method.places)
+            await self._classes.enter(call, method.places, stream=method.streams)
         return request
-
-    async def _enter(self, call: Call, method: Method, places: Places) -> None:
-        """Takes a place among the calls that are under way. Raises Overloaded."""
-        tenant = call.tenants[0] if call.tenants else call.caller.subject
-        who = call.caller.subject
-        if method.streams and self._streams_of[who] >= self._classes.streams_of_caller:
-            limit = self._classes.streams_of_caller
-            raise Overloaded(f"a caller may have {limit} open streams at once; end one, or wait for its end", limit=limit)
-        if method.streams and call.task is not None:
-            # Both are free only when the RPC is over: what its reader has not taken yet is still in memory.
-            self._streams_of[who] += 1
-            call.task.add_done_callback(lambda _: self._stream_over(call, places, tenant, who))
-        await places.enter(tenant, None if call.deadline is None else call.deadline - time.monotonic())
-        call.entered = time.monotonic()
-
-    def _stream_over(self, call: Call, places: Places, tenant: Hashable, who: str) -> None:
-        if call.entered is not None:
-            places.leave(tenant, None)
-        self._streams_of[who] -= 1
-        if not self._streams_of[who]:
-            del self._streams_of[who]
 
     async def _send(self, call: Call, messages: AsyncIterator[Any], serialise: Callable[[Any], bytes], context: Context) -> None:
         """Sends a stream; no connection is held while the reader takes it, and its reader is not waited for for ever."""
@@ -232,8 +209,7 @@ class Calls:
         """Gives the place back; one line of the log and three metrics: no content, no metadata, no token."""
         call.go_on()
         if method.places is not None and call.entered is not None and not method.streams:
-            tenant = call.tenants[0] if call.tenants else call.caller.subject
-            method.places.leave(tenant, time.monotonic() - call.entered)
+            method.places.leave(call.tenant, time.monotonic() - call.entered)
         seconds = time.perf_counter() - started
         method.measures.ended(call.code, seconds)
         self._telemetry.log_call(call, seconds)

@@ -16,6 +16,7 @@ from teppan.common.v1 import options_pb2
 from teppan.common.v1.options_pb2 import MethodPolicy
 
 from faults import Overloaded
+from rpccommon.present import Call
 
 WAITING_MAX = 1_000
 PATIENCE_SHARE = 0.5
@@ -49,7 +50,8 @@ class Classes:
         self._reads, self._writes = Places("reads", limits.reads), Places("writes", limits.writes)
         self._services = Places("questions of services", limits.services)
         self._streams = Places("streams", limits.streams)
-        self.streams_of_caller = limits.streams_of_caller
+        self._streams_of: Counter[str] = Counter()
+        self._streams_of_caller = limits.streams_of_caller
 
     def of(self, policy: MethodPolicy, *, streams: bool) -> "Places | None":
         """Returns the places that a method's calls take. None where they take none.
@@ -63,6 +65,29 @@ class Classes:
         if policy.scope == options_pb2.SCOPE_PUBLIC:
             return None
         return self._reads if policy.retry == options_pb2.RETRY_CLASS_READ else self._writes
+
+    async def enter(self, call: Call, places: "Places", *, stream: bool) -> None:
+        """Takes a place for a call. Raises Overloaded. A unary call leaves it when its handler has returned.
+
+        A stream's is free only when the RPC is over: what its reader has not taken yet is still in memory.
+        """
+        if stream and call.task is not None:
+            who = call.caller.subject
+            if self._streams_of[who] >= self._streams_of_caller:
+                limit = self._streams_of_caller
+                raise Overloaded(f"a caller may have {limit} open streams at once; end one, or wait for its end", limit=limit)
+            self._streams_of[who] += 1
+            call.task.add_done_callback(lambda _: self._stream_over(call, places))
+        await places.enter(call.tenant, None if call.deadline is None else call.deadline - time.monotonic())
+        call.entered = time.monotonic()
+
+    def _stream_over(self, call: Call, places: "Places") -> None:
+        if call.entered is not None:
+            places.leave(call.tenant, None)
+        who = call.caller.subject
+        self._streams_of[who] -= 1
+        if not self._streams_of[who]:
+            del self._streams_of[who]
 
 
 @dataclass(frozen=True, slots=True)

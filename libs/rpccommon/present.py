@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from uuid import UUID
@@ -30,6 +30,11 @@ class Call:
     timer: asyncio.TimerHandle | None = None
     entered: float | None = None
     """When it was given a place, by the monotonic clock."""
+
+    @property
+    def tenant(self) -> Hashable:
+        """With whom it takes turns for a place: the first station that it names, or its caller where it names none."""
+        return self.tenants[0] if self.tenants else self.caller.subject
 
     def end_at(self, instant: float, fault: Fault) -> None:
         """Cancels the call's task at an instant of the monotonic clock; the caller is told `fault`. Replaces what was set before."""
