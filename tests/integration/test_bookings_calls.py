@@ -180,7 +180,7 @@ async def test_every_rule_refuses_by_its_reason(teppan: Teppan, station: str, cu
         ("FAILED_PRECONDITION", "TOO_FAR_AHEAD", {"days": "365"}, {"date": day(367)}),
         (
             "FAILED_PRECONDITION", "SLOT_NOT_OFFERED", {"date": day().isoformat(), "start": "12:01"},
-            {"slot_start": TimeOfDay(minutes=1)},
+            {"slot_start": TimeOfDay(hours=12, minutes=1)},
         ),
         ("NOT_FOUND", "CUSTOMER_NOT_FOUND", {}, {"customer_id": new()}),
     ):  # fmt: skip
