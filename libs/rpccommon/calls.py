@@ -20,12 +20,13 @@ from teppan.common.v1.options_pb2 import MethodPolicy
 
 from faults import DatabaseUnavailable, DeadlineExceeded, Fault, ReaderTooSlow, ServerStopping
 from ids import new_text
-from rpccommon.auth import Verifier, permit
+from rpccommon.auth import Permission, Verifier
 from rpccommon.places import Classes, Limits, Places
-from rpccommon.present import Call, present
+from rpccommon.present import Call, Deadlines, present
+from rpccommon.rates import Rate
 from rpccommon.shape import Shape, validate
 from rpccommon.status import DETAILS_KEY, retry_seconds, status_of, status_of_bug
-from rpccommon.telemetry import Measures, Telemetry
+from rpccommon.telemetry import Telemetry
 
 READER_PATIENCE_SECONDS = 60.0
 MESSAGE_SECONDS = 10.0
@@ -55,9 +56,9 @@ class Method:
     """A method of the server, with what its contract says of it."""
 
     path: str
-    policy: MethodPolicy
+    permission: Permission
     shape: Shape
-    measures: Measures
+    rate: Rate
     seconds: float | None
     """The longest that a call may take; None for streams that stay open."""
     places: Places | None
@@ -83,6 +84,7 @@ class Calls:
         self._fresh = fresh
         self._idle = idle
         self._classes = Classes(limits)
+        self._deadlines = Deadlines()
         self._patience = reader_patience
         self._message_seconds = message_seconds
         self.unready: str | None = None
@@ -98,9 +100,9 @@ class Calls:
         policy = self.policies[path]
         method = Method(
             path=path,
-            policy=policy,
+            permission=Permission(policy),
             shape=Shape(handler.request_deserializer, bytes_max=policy.max_request_bytes),
-            measures=self._telemetry.of(path),
+            rate=self._telemetry.of(path),
             seconds=_seconds(policy),
             places=self._classes.of(policy, streams=handler.response_streaming),
             streams=handler.response_streaming,
@@ -113,7 +115,7 @@ class Calls:
 
     def _unary(self, method: Method, handle: Any, serialise: Callable[[Any], bytes]) -> Any:
         async def unary(raw: bytes, context: Context) -> bytes | None:
-            started = time.perf_counter()
+            started = time.monotonic()
             call, authorization = _begun(method, context)
             try:
                 request = await self._admit(call, method, raw, authorization)
@@ -132,7 +134,7 @@ class Calls:
 
     def _streaming(self, method: Method, handle: Any, serialise: Callable[[Any], bytes]) -> Any:
         async def streaming(raw: bytes, context: Context) -> None:
-            started = time.perf_counter()
+            started = time.monotonic()
             call, authorization = _begun(method, context)
             try:
                 request = await self._admit(call, method, raw, authorization)
@@ -150,20 +152,25 @@ class Calls:
 
     async def _admit(self, call: Call, method: Method, raw: bytes, authorization: str | None) -> Any:
         """Returns the request, once everything that can be said of it without the handler is good. Raises faults."""
-        if call.deadline is not None:
-            call.end_at(call.deadline, LATE)
+        call.end_at(call.deadline, LATE)
+        self._deadlines.begin(call)
         if not method.public:
             call.caller = self._verifier.known(authorization) or await self._verifier.caller(authorization)
         request = method.shape.parse(raw)
-        call.tenants = method.shape.tenants(request)
-        permit(method.policy, call.caller, call.tenants)
+        tenants = call.tenants = method.shape.tenants(request)
+        method.permission.require(call.caller, tenants)
         validate(request, raw)
         if self.unready is not None and not method.public:
             raise DatabaseUnavailable(self.unready)
         if self._fresh is not None and method.needs_feed:
             self._fresh()
-        if method.places is not None:
-            await self._classes.enter(call, method.places, stream=method.streams)
+        if (places := method.places) is not None:
+            call.turn = tenants[0].int if tenants else call.caller.subject
+            if method.streams:
+                self._classes.enter_stream(call, places)
+            if not places.take(call.turn):
+                await places.enter(call.turn, None if call.deadline is None else call.deadline - time.monotonic())
+            call.entered = time.monotonic()
         return request
 
     async def _send(self, call: Call, messages: AsyncIterator[Any], serialise: Callable[[Any], bytes], context: Context) -> None:
@@ -207,11 +214,12 @@ class Calls:
 
     def _ended(self, call: Call, method: Method, started: float) -> None:
         """Gives the place back; one line of the log and three metrics: no content, no metadata, no token."""
-        call.go_on()
+        self._deadlines.end(call)
+        now = time.monotonic()
         if method.places is not None and call.entered is not None and not method.streams:
-            method.places.leave(call.tenant, time.monotonic() - call.entered)
-        seconds = time.perf_counter() - started
-        method.measures.ended(call.code, seconds)
+            method.places.leave(call.turn, now - call.entered)
+        seconds = now - started
+        method.rate.ended(call.code, seconds)
         self._telemetry.log_call(call, seconds)
 
 
@@ -224,11 +232,11 @@ def _begun(method: Method, context: Context) -> tuple[Call, str | None]:
         elif key == CALL_ID_KEY and given is None:
             given = str(value)
     call_id = given if given and CALL_ID.fullmatch(given) else new_text()
-    call = Call(method=method.path, call_id=call_id, deadline=_deadline_of(method, context), task=asyncio.current_task())
+    call = Call(method.path, call_id, asyncio.current_task(), _deadline_of(method, context))
     present.set(call)  # each call has a task, and so a context, of its own
     # At the end, not in the beginning: a client does not retry a call once it has seen initial metadata.
     context.set_trailing_metadata(((CALL_ID_KEY, call_id),))
-    method.measures.began()
+    method.rate.began()
     return call, authorization
 
 

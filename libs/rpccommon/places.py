@@ -66,24 +66,23 @@ class Classes:
             return None
         return self._reads if policy.retry == options_pb2.RETRY_CLASS_READ else self._writes
 
-    async def enter(self, call: Call, places: "Places", *, stream: bool) -> None:
-        """Takes a place for a call. Raises Overloaded. A unary call leaves it when its handler has returned.
+    def enter_stream(self, call: Call, places: "Places") -> None:
+        """Counts a stream, until its RPC is over: what its reader has not taken yet is still in memory. Raises Overloaded.
 
-        A stream's is free only when the RPC is over: what its reader has not taken yet is still in memory.
+        So its place, too, is free only then; that of a unary call is when its handler has returned.
         """
-        if stream and call.task is not None:
-            who = call.caller.subject
-            if self._streams_of[who] >= self._streams_of_caller:
-                limit = self._streams_of_caller
-                raise Overloaded(f"a caller may have {limit} open streams at once; end one, or wait for its end", limit=limit)
-            self._streams_of[who] += 1
-            call.task.add_done_callback(lambda _: self._stream_over(call, places))
-        await places.enter(call.tenant, None if call.deadline is None else call.deadline - time.monotonic())
-        call.entered = time.monotonic()
+        if call.task is None:
+            return
+        who = call.caller.subject
+        if self._streams_of[who] >= self._streams_of_caller:
+            limit = self._streams_of_caller
+            raise Overloaded(f"a caller may have {limit} open streams at once; end one, or wait for its end", limit=limit)
+        self._streams_of[who] += 1
+        call.task.add_done_callback(lambda _: self._stream_over(call, places))
 
     def _stream_over(self, call: Call, places: "Places") -> None:
         if call.entered is not None:
-            places.leave(call.tenant, None)
+            places.leave(call.turn, None)
         who = call.caller.subject
         self._streams_of[who] -= 1
         if not self._streams_of[who]:
@@ -107,16 +106,24 @@ class Places:
         self.limit = limit
         self._half = max(1, limit // 2) if half is None else half
         self._running = 0
-        self._of: Counter[Hashable] = Counter()
+        self._of: dict[Hashable, int] = {}
         self._queues: OrderedDict[Hashable, deque[_Waiter]] = OrderedDict()
         self._waiting = 0
         self._seconds = FIRST_GUESS_SECONDS
 
     async def enter(self, tenant: Hashable, left: float | None) -> None:
         """Takes a place for a call that has `left` seconds. Raises Overloaded; each call that entered has to leave."""
-        if self._running < self.limit and not self._waiting:
-            self._take(tenant)
-            return
+        if not self.take(tenant):
+            await self._wait(tenant, left)
+
+    def take(self, tenant: Hashable) -> bool:
+        """Takes a place where one is free and nobody waits for it; whether it has. Then the call has to leave."""
+        if self._running >= self.limit or self._waiting:
+            return False
+        self._take(tenant)
+        return True
+
+    async def _wait(self, tenant: Hashable, left: float | None) -> None:
         patience = PATIENCE_SECONDS if left is None else left * PATIENCE_SHARE
         ahead = len(self._queues.get(tenant, ())) * max(1, len(self._queues))
         if self._waiting >= WAITING_MAX or self._seconds * (ahead + 1) / self.limit > patience:
@@ -135,16 +142,18 @@ class Places:
     def leave(self, tenant: Hashable, seconds: float | None) -> None:
         """Gives a place back; `seconds` is how long it was used, where that says how long calls take."""
         self._running -= 1
-        self._of[tenant] -= 1
-        if not self._of[tenant]:
+        if left := self._of[tenant] - 1:
+            self._of[tenant] = left
+        else:
             del self._of[tenant]
         if seconds is not None:
             self._seconds += SMOOTHING * (seconds - self._seconds)
-        self._pass_on()
+        if self._waiting:
+            self._pass_on()
 
     def _take(self, tenant: Hashable) -> None:
         self._running += 1
-        self._of[tenant] += 1
+        self._of[tenant] = self._of.get(tenant, 0) + 1
 
     def _pass_on(self) -> None:
         """Gives free places to those who wait, tenant by tenant."""
@@ -157,7 +166,7 @@ class Places:
 
     def _next(self) -> _Waiter | None:
         """The first waiter of the tenant whose turn it is; a tenant that has its half lets others go first."""
-        chosen = next((tenant for tenant in self._queues if self._of[tenant] < self._half), None)
+        chosen = next((tenant for tenant in self._queues if self._of.get(tenant, 0) < self._half), None)
         if chosen is None:
             chosen = next(iter(self._queues), None)
         if chosen is None:

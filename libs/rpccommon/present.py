@@ -10,47 +10,68 @@ from uuid import UUID
 from callers import ANYBODY, Caller
 from faults import Fault
 
+LOOK_SECONDS = 0.02
+"""A tenth of what a deadline of a fifth of a second keeps back; who sets a shorter one is told by gRPC itself."""
 
-@dataclass(slots=True)
+
+@dataclass(slots=True, eq=False)
 class Call:
     """The present call."""
 
     method: str
     call_id: str
-    caller: Caller = ANYBODY
-    tenants: Sequence[UUID] = ()
+    task: asyncio.Task[object] | None = None
     deadline: float | None = None
     """By the monotonic clock."""
+    caller: Caller = ANYBODY
+    tenants: Sequence[UUID] = ()
+    turn: Hashable = ""
+    """With whom it takes turns for a place: the first station that it names, or its caller where it names none."""
     code: str = "OK"
     reason: str = ""
     messages: int = 0
-    task: asyncio.Task[object] | None = None
+    due: float | None = None
+    """When this process ends the call itself, by the monotonic clock."""
+    late: Fault | None = None
+    """What the caller is told then."""
     overdue: Fault | None = None
-    """Why this process has ended the call itself, where it has."""
-    timer: asyncio.TimerHandle | None = None
+    """The same, where that has happened."""
     entered: float | None = None
     """When it was given a place, by the monotonic clock."""
 
-    @property
-    def tenant(self) -> Hashable:
-        """With whom it takes turns for a place: the first station that it names, or its caller where it names none."""
-        return self.tenants[0] if self.tenants else self.caller.subject
+    def end_at(self, instant: float | None, fault: Fault) -> None:
+        """The call is ended at an instant of the monotonic clock, or soon after; the caller is told `fault`."""
+        self.due, self.late = instant, fault
 
-    def end_at(self, instant: float, fault: Fault) -> None:
-        """Cancels the call's task at an instant of the monotonic clock; the caller is told `fault`. Replaces what was set before."""
-        self.go_on()
-        self.timer = asyncio.get_running_loop().call_later(max(0.0, instant - time.monotonic()), self._end, fault)
 
-    def go_on(self) -> None:
-        """Takes back what `end_at` has set."""
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
+class Deadlines:
+    """Ends the calls that are due. One look at all of them now and then costs less than a timer for each."""
 
-    def _end(self, fault: Fault) -> None:
-        self.overdue = fault
-        if self.task is not None:
-            self.task.cancel()
+    def __init__(self) -> None:
+        """Nothing is under way."""
+        self._calls: set[Call] = set()
+        self._looks = False
+
+    def begin(self, call: Call) -> None:
+        """Looks after a call from now on."""
+        self._calls.add(call)
+        if not self._looks:
+            self._looks = True
+            asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look)
+
+    def end(self, call: Call) -> None:
+        """It has ended."""
+        self._calls.discard(call)
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        for call in self._calls:
+            if call.due is not None and call.due <= now and call.task is not None:
+                call.due, call.overdue = None, call.late
+                call.task.cancel()
+        self._looks = bool(self._calls)
+        if self._looks:
+            asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look)
 
 
 present: ContextVar[Call | None] = ContextVar("call", default=None)

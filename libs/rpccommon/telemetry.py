@@ -5,21 +5,21 @@ import logging
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any, TextIO
 from uuid import UUID
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Gauge
 from structlog.typing import Processor
 
 from rpccommon import metrics
 from rpccommon.present import Call
+from rpccommon.rates import Rate, Rates
 from tls import Tls
 
 TENANTS_LOGGED = 3
 TENANTS_SHOWN_CACHED = 4_096
-BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 TRACEBACKS = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
 """Never with the values of variables: they hold what people sent."""
 
@@ -64,26 +64,6 @@ def _nowhere(_: str) -> None:
     """Stands for the log until the first line."""
 
 
-class Measures:
-    """The metrics of one method: a label is looked up once, since looking it up costs more than counting."""
-
-    def __init__(self, calls: Counter, seconds: Histogram, running: Gauge, method: str) -> None:
-        """Takes those of all methods."""
-        self._count: Callable[[str], Counter] = cache(lambda code: calls.labels(method, code))
-        self._seconds = seconds.labels(method)
-        self._running = running.labels(method)
-
-    def began(self) -> None:
-        """A call is under way."""
-        self._running.inc()
-
-    def ended(self, code: str, seconds: float) -> None:
-        """It is no more."""
-        self._running.dec()
-        self._count(code).inc()
-        self._seconds.observe(seconds)
-
-
 class Telemetry:
     """The metrics of one process: rate, errors and duration of each method."""
 
@@ -94,9 +74,8 @@ class Telemetry:
         self._factory: Any = None
         self._write: Callable[[str], object] = _nowhere
         self._second, self._prefix = 0, ""
-        self._calls = Counter("rpc_calls_total", "Calls that ended, by code", ["method", "code"], registry=registry)
-        self._seconds = Histogram("rpc_duration_seconds", "How long calls took", ["method"], buckets=BUCKETS, registry=registry)
-        self._running = Gauge("rpc_in_flight", "Calls that are under way", ["method"], registry=registry)
+        self._rates = Rates()
+        registry.register(self._rates)
 
     def log_call(self, call: Call, seconds: float) -> None:
         """Writes the line of a call that has ended.
@@ -123,9 +102,9 @@ class Telemetry:
             self._second, self._prefix = second, datetime.fromtimestamp(second, UTC).isoformat()[:-6]
         return f"{self._prefix}.{int((now - second) * 1e6):06d}Z"
 
-    def of(self, method: str) -> Measures:
+    def of(self, method: str) -> Rate:
         """The metrics of one method."""
-        return Measures(self._calls, self._seconds, self._running, method)
+        return self._rates.of(method)
 
     def holds_until(self, time: datetime) -> None:
         """Shows until when the certificate holds that this process has read: it learns of another one by starting again."""

@@ -21,9 +21,9 @@ from rpccommon.auth import (
     AUDIENCE,
     ISSUER_SERVICES,
     ISSUER_USERS,
+    Permission,
     ServiceToken,
     access_token,
-    permit,
 )
 from tests.unit.rpc_stage import OTHER_STATION, SERVICE_KEY, STATION, USER, USER_KEY, bearer, now, user, verifier
 
@@ -206,10 +206,10 @@ DECISIONS = [
 @pytest.mark.parametrize(("policy", "caller", "tenants", "allowed"), DECISIONS)
 def test_who_may_do_what(policy: MethodPolicy, caller: Caller, tenants: list[Any], allowed: bool) -> None:  # noqa: FBT001  # a column of the table
     if allowed:
-        permit(policy, caller, tenants)
+        Permission(policy).require(caller, tenants)
     else:
         with pytest.raises(PermissionDenied) as refused:
-            permit(policy, caller, tenants)
+            Permission(policy).require(caller, tenants)
         assert str(STATION) not in refused.value.message
 
 

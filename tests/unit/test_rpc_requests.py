@@ -18,7 +18,7 @@ from teppan.identity.v1 import stations_pb2
 
 from callers import Caller
 from faults import Fault, RequestTooLarge
-from rpccommon.auth import permit
+from rpccommon.auth import Permission
 from rpccommon.bounds import NAMED_MAX
 from rpccommon.policies import path, policies
 from rpccommon.shape import REQUEST_BYTES_MAX, Shape, validate
@@ -169,7 +169,7 @@ async def test_no_request_costs_much_before_it_is_refused(method: MethodDescript
         began = time.thread_time()
         try:
             request = shape.parse(body)
-            permit(policy, who, shape.tenants(request))
+            Permission(policy).require(who, shape.tenants(request))
             validate(request, body)
         except Fault as fault:
             status = fault.message
