@@ -1,7 +1,7 @@
 """What becomes of each column: made once from a message's descriptor, and then carried out for every row."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -41,6 +41,8 @@ class Plan:
     field: int
     tree: Branch = dataclasses.field(repr=False)
     layout: Layout = dataclasses.field(repr=False)
+    places: Mapping[str, int] = dataclasses.field(repr=False)
+    """Of the columns, by name."""
     words: tuple[int, ...] = dataclasses.field(repr=False)
     """What the compiled encoder reads: version, tag of a row, counts, types of the columns, and four numbers for each step."""
 
@@ -70,17 +72,26 @@ class Plan:
             raise PlanInvalid(wrong)
         steps = [number for step in _steps(tree) for number in step]
         words = (ABI, _signed(field << 3 | _BYTES), len(columns), len(steps) // 4, *(column.type for column in columns), *steps)
-        return cls(columns=tuple(columns), field=field, tree=tree, layout=Layout.of(columns), words=words)
+        return cls(
+            columns=tuple(columns),
+            field=field,
+            tree=tree,
+            layout=Layout.of(columns),
+            words=words,
+            places={column.name: place for place, column in enumerate(columns)},
+        )
 
     def values(self, data: bytes, offset: int, framing: Framing, names: Sequence[str]) -> tuple[Any, ...]:
         """Returns Python's values of some columns of the row at an offset, None for NULL: for keys, not for whole pages.
 
+        Only what stands before the last of them is read, so columns of keys come first.
+
         A timestamptz is an aware datetime in UTC. Raises KeyError for a column that there is not. Raises RowInvalid also for a
         time of 24:00:00, which Python does not have.
         """
-        cells, _ = self.layout.read(data, offset, framing)
-        found = {column.name: (column, cell) for column, cell in zip(self.columns, cells, strict=True)}
-        return tuple(_value(*found[name]) for name in names)
+        places = [self.places[name] for name in names]
+        cells, _ = self.layout.read(data, offset, framing, cells_max=max(places, default=0) + 1)
+        return tuple(_value(self.columns[place], cells[place]) for place in places)
 
 
 def _value(column: Column, cell: bytes | None) -> Any:

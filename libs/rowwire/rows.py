@@ -62,8 +62,10 @@ class Layout:
         """Returns the layout of rows with these columns."""
         return cls(columns=columns, cells=[(column, SIZES.get(column.type, -1), OIDS[column.type]) for column in columns])
 
-    def read(self, data: bytes, at: int, framing: Framing, row: int = 0) -> tuple[list[bytes | None], int]:
-        """Returns the cells of the row at an offset, and where it ends.
+    def read(
+        self, data: bytes, at: int, framing: Framing, row: int = 0, *, cells_max: int | None = None
+    ) -> tuple[list[bytes | None], int]:
+        """Returns the cells of the row at an offset, or the first so many of them, and where the last of them ends.
 
         Raises RowInvalid; Fault.CUT where a COPY's row is still incomplete. The order of the checks is that of the compiled
         encoder, so that both name the same fault.
@@ -78,7 +80,7 @@ class Layout:
             raise RowInvalid(row=row, column=None, fault=Fault.COUNT)
         at += head.size
         found: list[bytes | None] = []
-        for column, size, oids in self.cells:
+        for column, size, oids in self.cells[:cells_max]:
             if end - at < size_of_heading:
                 raise RowInvalid(row=row, column=column, fault=Fault.CUT)
             heads = unpack(data, at)

@@ -1,7 +1,6 @@
 """The shape of a request: its bytes, the stations that it names, and the rules that its proto states."""
 
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -9,10 +8,9 @@ import protovalidate
 from google.protobuf.message import DecodeError, Message
 
 from faults import BodyInvalid, InvalidArgument, RequestTooLarge
+from ids import parsed
 from rpccommon.bounds import Bound, bounds_of, cut, exceeded
 
-TENANTS_CACHED = 4_096
-"""The same stations are named again and again."""
 REQUEST_BYTES_MAX = 64 * 1024
 """Of a method whose policy says nothing else."""
 
@@ -54,16 +52,11 @@ class Shape:
     def tenants(self, request: Any) -> list[UUID]:
         """Returns the stations that a request names. Raises InvalidArgument with every bad field where one is no UUID."""
         try:
-            named = [_tenant(request.station_id)] if self._one and request.station_id else []
-            return [*named, *map(_tenant, request.station_ids)] if self._several else named
+            named = [parsed(request.station_id)] if self._one and request.station_id else []
+            return [*named, *map(parsed, request.station_ids)] if self._several else named
         except ValueError as error:
             validate(request)  # names every bad field, this one among them
             raise InvalidArgument({"station_id": "it must be a UUID"}) from error
-
-
-@lru_cache(maxsize=TENANTS_CACHED)
-def _tenant(text: str) -> UUID:
-    return UUID(text)
 
 
 def validate(request: Message, raw: bytes | None = None) -> None:

@@ -16,6 +16,7 @@ from bookings.wire import bookings as bookings_wire
 from bookings.wire import customers as customers_wire
 from bookings.wire import listing as listing_wire
 from bookings.wire import slots as slots_wire
+from ids import parsed
 from pages import Tokens
 from rowwire import Encoder
 from rpccommon.paging import limited
@@ -79,8 +80,10 @@ class BookingsServicer(bookings_pb2_grpc.BookingsServiceServicer):
 
     async def GetBooking(self, request: bookings_pb.GetBookingRequest, context: Context) -> bookings_pb.GetBookingResponse:
         """Reads one."""
-        booking = await self._bookings.get(UUID(request.station_id), UUID(request.booking_id))
-        return bookings_pb.GetBookingResponse(booking=bookings_wire.booking_to_pb(booking))
+        row = await self._bookings.read(parsed(request.station_id), UUID(request.booking_id))
+        answer = bookings_pb.GetBookingResponse()
+        bookings_wire.fill_whole(answer.booking, row)
+        return answer
 
     async def ListBookings(self, request: bookings_pb.ListBookingsRequest, context: Context) -> AsyncIterator[Any]:
         """Streams pages, at most `page_limit` of them; messages, or their bytes."""

@@ -23,6 +23,7 @@ from identity.usecases.stations import Stations
 from identity.usecases.users import Users
 from identity.wire import stations as stations_wire
 from identity.wire import users as users_wire
+from ids import parsed
 from rpccommon.present import caller, deadline_left
 from rpccommon.values import set_instant
 
@@ -52,7 +53,7 @@ class StationsServicer(stations_pb2_grpc.StationsServiceServicer):
 
     async def GetStation(self, request: stations_pb2.GetStationRequest, context: Context) -> stations_pb2.GetStationResponse:
         """Reads one."""
-        station = await self._stations.get(UUID(request.station_id))
+        station = await self._stations.get(parsed(request.station_id))
         return stations_pb2.GetStationResponse(station=stations_wire.station_to_pb(station))
 
     async def BatchGetStations(

@@ -7,6 +7,7 @@ from uuid import UUID
 from teppan.payments.v1 import payments_pb2 as pb
 from teppan.payments.v1 import payments_pb2_grpc
 
+from ids import parsed
 from pages import Tokens
 from payments.usecases import Payments
 from payments.wire import listing
@@ -34,7 +35,7 @@ class PaymentsServicer(payments_pb2_grpc.PaymentsServiceServicer):
 
     async def GetPayment(self, request: pb.GetPaymentRequest, context: Context) -> pb.GetPaymentResponse:
         """Reads one."""
-        payment = await self._payments.get(UUID(request.station_id), UUID(request.payment_id))
+        payment = await self._payments.get(parsed(request.station_id), UUID(request.payment_id))
         return pb.GetPaymentResponse(payment=wire.payment_to_pb(payment))
 
     async def ListPayments(self, request: pb.ListPaymentsRequest, context: Context) -> AsyncIterator[pb.ListPaymentsResponse]:

@@ -194,7 +194,7 @@ async def test_another_stations_customer_is_as_unknown_as_none(teppan: Teppan, s
 async def test_the_database_isolates_too_where_the_code_forgets_to_ask(
     teppan: Teppan, station: str, foreign: pb.Booking, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rpccommon.calls.permit", lambda *_: None)
+    monkeypatch.setattr("rpccommon.auth.Permission.require", lambda *_: None)
     own, who = await teppan.booking(station, await teppan.customer(station)), teppan.bearer()
     for method, request in of_bookings(station, foreign.booking_id).items():
         refusal = await refused(getattr(teppan.bookings, method)(request, metadata=who))

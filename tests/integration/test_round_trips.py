@@ -17,13 +17,17 @@ PROBE = "alembic_version"
 
 
 @pytest.fixture
-def trips(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Every statement that a call's role sends; each is a round trip, BEGIN with its settings being one."""
+def trips(teppan: Teppan, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every statement that a call's role sends; each is a round trip, BEGIN with its settings being one.
+
+    Stacks that other tests of this process share go on meanwhile, each on a database of its own.
+    """
     seen: list[str] = []
     fetch, execute = asyncpg.Connection.fetch, asyncpg.Connection.execute
 
     def note(connection: Any, query: str) -> None:
-        if connection._params.user in ROLES and PROBE not in query:
+        ours = connection._params.database == teppan.database
+        if ours and connection._params.user in ROLES and PROBE not in query:
             seen.append(f"{connection._params.user}: {query}")
 
     async def fetched(self: Any, query: str, *args: Any, **given: Any) -> Any:

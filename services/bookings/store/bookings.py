@@ -1,7 +1,6 @@
 """Bookings, one at a time."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -40,9 +39,13 @@ async def insert_booking(tx: Transaction, booking: Booking, slot: Slot, event: E
 
 
 async def get(app: Database, station_id: UUID, booking_id: UUID) -> Booking:
-    """A booking with its price lines, in one round trip. Raises BookingNotFound."""
-    body = f"SELECT {COLUMNS}, {PRICED} FROM bookings.bookings b WHERE b.station_id = s.tenant AND b.id = $2 LIMIT 1"
-    return _one(await app.read(body, booking_id, tenant=station_id), booking_id)
+    """A booking with its price lines. Raises BookingNotFound."""
+    return _priced(await read(app, station_id, booking_id))
+
+
+async def read(app: Database, station_id: UUID, booking_id: UUID) -> Any:
+    """The same as its row, in one round trip: an answer that only shows it needs no more. Raises BookingNotFound."""
+    return _one(await app.read(ONE, booking_id, tenant=station_id), booking_id)
 
 
 async def lock_booking(tx: Transaction, station_id: UUID, booking_id: UUID) -> Booking:
@@ -50,17 +53,18 @@ async def lock_booking(tx: Transaction, station_id: UUID, booking_id: UUID) -> B
     lock = (
         f"SELECT {COLUMNS}, {PRICED} FROM bookings.bookings b WHERE b.station_id = :station AND b.id = :id FOR NO KEY UPDATE"
     )  # fmt: skip
-    return _one(await tx.execute(lock, {"station": station_id, "id": booking_id}), booking_id)
+    return _priced(_one(await tx.execute(lock, {"station": station_id, "id": booking_id}), booking_id))
 
 
-def _one(rows: Sequence[Any], booking_id: UUID) -> Booking:
+def _one(rows: Sequence[Any], booking_id: UUID) -> Any:
     if not rows:
         raise BookingNotFound("there is no such booking in this station", booking_id=booking_id)
-    row = rows[0]
+    return rows[0]
+
+
+def _priced(row: Any) -> Booking:
     lines = zip(row["line_kinds"], row["line_quantities"], row["line_units_minor"], strict=True)
-    return replace(
-        _booking(row), lines=tuple(Line(kind=kind, quantity=quantity, unit_minor=unit) for kind, quantity, unit in lines)
-    )
+    return _booking(row, [Line(kind=kind, quantity=quantity, unit_minor=unit) for kind, quantity, unit in lines])
 
 
 async def lock_paid(tx: Transaction, station_id: UUID, booking_id: UUID) -> tuple[Booking, UUID | None, int]:
@@ -166,6 +170,7 @@ PRICED = ", ".join(
     f" AS {name}"
     for column, name in (("kind", "line_kinds"), ("quantity", "line_quantities"), ("unit_minor", "line_units_minor"))
 )
+ONE = f"SELECT {COLUMNS}, {PRICED} FROM bookings.bookings b WHERE b.station_id = s.tenant AND b.id = $2 LIMIT 1"
 LINES = (
     "INSERT INTO bookings.price_lines (station_id, booking_id, line, kind, quantity, unit_minor, amount_minor)"
     " SELECT CAST(:station_id AS uuid), CAST(:id AS uuid), l.* FROM unnest(CAST(:line AS smallint[]), CAST(:line_kind AS text[]),"
@@ -194,13 +199,13 @@ def _row(booking: Booking) -> dict[str, Any]:
     }
 
 
-def _booking(row: Any) -> Booking:
+def _booking(row: Any, lines: Iterable[Line] = ()) -> Booking:
     return Booking(
         **{name: row[name] for name in _SAME},
         booking_id=row["id"],
         state=State(row["state"]),
         slot=SlotKey(date=row["slot_date"], start=row["slot_start"]),
         guests=Guests(adults=row["adults"], children=row["children"], infants=row["infants"]),
-        lines=(),
+        lines=tuple(lines),
         cancelled_by=CancelledBy(row["cancelled_by"]) if row["cancelled_by"] else None,
     )

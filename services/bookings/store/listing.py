@@ -13,7 +13,7 @@ from dbcommon.keyset import Key, Keyset
 from dbcommon.statements import typed
 
 COLUMNS = (
-    "id, station_id, reference, customer_id, state, slot_date, slot_start, start_time, end_time, time_zone, adults, children,"
+    "id, start_time, station_id, reference, customer_id, state, slot_date, slot_start, end_time, time_zone, adults, children,"
     " infants, currency_code, total_minor, deposit_minor, paid_minor, policy_version, deposit_deadline_time, created_by,"
     " created_by_name, confirm_time, cancel_time, cancelled_by, refund_basis_points, version, create_time, update_time"
 )

@@ -70,7 +70,7 @@ class Bookings:
                 await self.requests.begin(tx, request, made=booking_id)
                 return await self._book(tx, caller, wanted, booking_id=booking_id)
 
-        return await self.requests.once(request, attempt, lambda made: self.get(station, made))
+        return await self.requests.once(request, attempt, lambda made: self._get(station, made))
 
     async def _book(self, tx: Transaction, caller: Caller, wanted: NewBooking, *, booking_id: UUID | None) -> Booking:
         """Books in a transaction; without an ID, only checks and prices."""
@@ -92,7 +92,11 @@ class Bookings:
             await store.insert_booking(tx, booking, taken, booking_event(booking, self.encode, self.new_id()))
         return booking
 
-    async def get(self, station_id: UUID, booking_id: UUID) -> Booking:
+    async def read(self, station_id: UUID, booking_id: UUID) -> Row:
+        """A booking's row with its lines, to be shown. Raises BookingNotFound."""
+        return await store.read(self.app, station_id, booking_id)
+
+    async def _get(self, station_id: UUID, booking_id: UUID) -> Booking:
         """Raises BookingNotFound."""
         return await store.get(self.app, station_id, booking_id)
 
@@ -108,7 +112,7 @@ class Bookings:
         """Raises BookingNotFound, BookingState, EtagStale."""
         station = wanted.station_id
         if wanted.validate_only:
-            present = await self.get(station, wanted.booking_id)
+            present = await self._get(station, wanted.booking_id)
             return cancel(present, wanted.by, self.policy, etag=wanted.etag, now=self.now())
         request = self.requests.request(caller, "CancelBooking", tenant=station, request_id=request_id, content=wanted)
 
@@ -122,7 +126,7 @@ class Bookings:
                 await store.save(tx, cancelled, booking_event(cancelled, self.encode, self.new_id()))
                 return cancelled
 
-        return await self.requests.once(request, attempt, lambda made: self.get(station, made))
+        return await self.requests.once(request, attempt, lambda made: self._get(station, made))
 
 
 def booking_event(booking: Booking, encode: Callable[[Booking], bytes], event_id: UUID) -> Event:

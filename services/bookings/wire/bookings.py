@@ -11,6 +11,7 @@ from bookings.domain.price import Guests
 from bookings.domain.slots import SlotKey
 from bookings.usecases.bookings import Cancellation
 from bookings.wire.values import all_of, date_from_pb, time_from_pb
+from ids import parsed
 from rowwire import Column, Plan, Type
 from rpccommon.values import packed, set_instant
 
@@ -22,7 +23,7 @@ def new_booking_from_pb(request: pb.CreateBookingRequest) -> NewBooking:
         lambda: time_from_pb(request.slot_start, "slot_start"),
     )
     return NewBooking(
-        station_id=UUID(request.station_id),
+        station_id=parsed(request.station_id),
         customer_id=UUID(request.customer_id),
         slot=SlotKey(date=date, start=start),
         guests=Guests(adults=request.guests.adults, children=request.guests.children, infants=request.guests.infants),
@@ -35,7 +36,7 @@ def new_booking_from_pb(request: pb.CreateBookingRequest) -> NewBooking:
 def cancellation_from_pb(request: pb.CancelBookingRequest) -> Cancellation:
     """What is to be cancelled, by whom."""
     return Cancellation(
-        station_id=UUID(request.station_id),
+        station_id=parsed(request.station_id),
         booking_id=UUID(request.booking_id),
         by=CancelledBy(request.cancelled_by),
         etag=request.etag,
@@ -50,6 +51,14 @@ def booking_to_pb(booking: Booking) -> pb.Booking:
     for line in booking.lines:
         message.price_lines.add(kind=line.kind, quantity=line.quantity, unit_minor=line.unit_minor, amount_minor=line.amount_minor)
     return message
+
+
+def fill_whole(message: pb.Booking, row: Any) -> None:
+    """Writes a row of `store.bookings.read` into a message: the same booking as `booking_to_pb` makes of the object."""
+    fill(message, row)
+    message.requests = row["requests"]
+    for kind, quantity, unit in zip(row["line_kinds"], row["line_quantities"], row["line_units_minor"], strict=True):
+        message.price_lines.add(kind=kind, quantity=quantity, unit_minor=unit, amount_minor=quantity * unit)
 
 
 def event_to_pb(booking: Booking) -> bytes:

@@ -1,17 +1,16 @@
 """Customers."""
 
-from uuid import UUID
-
 from teppan.bookings.v1 import customers_pb2 as pb
 
 from bookings.domain.customers import Customer, NewCustomer, normalise_email
+from ids import parsed
 from rpccommon.values import optional_id, set_instant
 
 
 def new_customer_from_pb(request: pb.CreateCustomerRequest) -> NewCustomer:
     """The customer that is asked for, normalised."""
     return NewCustomer(
-        station_id=UUID(request.station_id),
+        station_id=parsed(request.station_id),
         name=request.name,
         email=normalise_email(request.email),
         phone=request.phone,

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
-from uuid import UUID
 
 from teppan.bookings.v1 import bookings_pb2 as pb
 
@@ -13,6 +12,7 @@ from bookings.wire.bookings import fill
 from bookings.wire.values import all_of
 from dbcommon.encoded import EncodedPage
 from faults import InvalidArgument
+from ids import parsed
 from pages import Page, Tokens, bound, page_size
 from rpccommon.paging import Key, Pager
 from rpccommon.values import instant_from_pb
@@ -24,7 +24,7 @@ def list_query_from_pb(request: pb.ListBookingsRequest, pager: Pager) -> ListQue
     if start_from and before and start_from >= before:
         raise InvalidArgument({"start_time_before": "it is not after start_time_from"})
     return ListQuery(
-        station_id=UUID(request.station_id),
+        station_id=parsed(request.station_id),
         start_from=start_from,
         start_before=before,
         states=tuple(sorted(request.states)),
@@ -42,7 +42,7 @@ def pager_of(request: pb.ListBookingsRequest, tokens: Tokens) -> Pager:
     """Binds tokens to everything that decides which rows come in which order; not to the page size, which may change on the way."""
     purpose = bound(
         "ListBookings",
-        station=UUID(request.station_id),
+        station=parsed(request.station_id),
         start_from=_bound(request, "start_time_from"),
         before=_bound(request, "start_time_before"),
         states=sorted(request.states),

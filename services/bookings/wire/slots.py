@@ -12,6 +12,7 @@ from bookings.domain.slots import SEARCH_DAYS_MAX, Schedule, ScheduledSlot, Slot
 from bookings.usecases.slots import NewSchedule
 from bookings.wire.values import all_of, date_from_pb, time_from_pb
 from faults import InvalidArgument
+from ids import parsed
 from rpccommon.values import set_instant
 
 
@@ -22,7 +23,7 @@ def new_schedule_from_pb(request: pb.UpdateScheduleRequest) -> NewSchedule:
         ScheduledSlot(weekday=slot.weekday, start=start, length_minutes=slot.length_minutes, capacity=slot.capacity)
         for slot, start in zip(request.slots, starts, strict=True)
     )
-    return NewSchedule(station_id=UUID(request.station_id), slots=slots, etag=request.etag)
+    return NewSchedule(station_id=parsed(request.station_id), slots=slots, etag=request.etag)
 
 
 def schedule_to_pb(schedule: Schedule) -> pb.Schedule:

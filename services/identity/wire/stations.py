@@ -1,12 +1,11 @@
 """Stations."""
 
-from uuid import UUID
-
 from teppan.identity.v1 import stations_pb2 as pb
 
 from faults import PageTokenInvalid
 from identity.domain.stations import NewStation, Station
 from identity.usecases.stations import Change
+from ids import parsed
 from pages import PAGE_BYTES_MAX, Page, TokenRefused, Tokens, bound
 from rpccommon.values import packed, set_instant
 
@@ -33,7 +32,7 @@ def new_station_from_pb(request: pb.CreateStationRequest) -> NewStation:
 
 def change_from_pb(request: Changing) -> Change:
     """Which station is to change its state."""
-    return Change(station_id=UUID(request.station_id), etag=request.etag)
+    return Change(station_id=parsed(request.station_id), etag=request.etag)
 
 
 def station_to_pb(station: Station) -> pb.Station:

@@ -8,6 +8,7 @@ from teppan.identity.v1 import memberships_pb2, users_pb2
 from identity.domain.memberships import Member, NewMember, Role
 from identity.domain.users import NewUser, PlatformRole, User, normalise_email
 from identity.usecases.users import Change
+from ids import parsed
 from rpccommon.shape import validate
 from rpccommon.values import instant_from_pb, packed, set_instant
 
@@ -63,7 +64,7 @@ def new_member_from_pb(request: memberships_pb2.AddMemberRequest) -> NewMember:
     """The membership that is asked for. Raises InvalidArgument for a time that there is not."""
     expires = instant_from_pb(request.expire_time, "expire_time") if request.HasField("expire_time") else None
     return NewMember(
-        station_id=UUID(request.station_id),
+        station_id=parsed(request.station_id),
         user_id=UUID(request.user_id),
         role=Role(request.role),
         expire_time=expires,

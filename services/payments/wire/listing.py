@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 from typing import Any
-from uuid import UUID
 
 from teppan.payments.v1 import payments_pb2 as pb
 
+from ids import parsed
 from pages import Page, Tokens, bound, page_size
 from payments.store import ListQuery
 from payments.wire.payments import fill
@@ -16,7 +16,7 @@ from rpccommon.values import optional_id
 def list_query_from_pb(request: pb.ListPaymentsRequest, pager: Pager) -> ListQuery:
     """Raises PageTokenInvalid for a token of anything but this list."""
     return ListQuery(
-        station_id=UUID(request.station_id),
+        station_id=parsed(request.station_id),
         booking_id=optional_id(request.booking_id),
         page_size=page_size(request.page_size),
         after=pager.key(request.page_token),
@@ -25,7 +25,7 @@ def list_query_from_pb(request: pb.ListPaymentsRequest, pager: Pager) -> ListQue
 
 def pager_of(request: pb.ListPaymentsRequest, tokens: Tokens) -> Pager:
     """Binds tokens to everything that decides which rows come; not to the page size, which may change on the way."""
-    purpose = bound("ListPayments", station=UUID(request.station_id), booking=optional_id(request.booking_id))
+    purpose = bound("ListPayments", station=parsed(request.station_id), booking=optional_id(request.booking_id))
     return Pager(tokens, purpose)
 
 

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from teppan.payments.v1 import payments_pb2 as pb
 
+from ids import parsed
 from payments.domain import Account, Kind, Method, NewPayment, Payment
 from rpccommon.values import packed, set_instant
 
@@ -12,7 +13,7 @@ from rpccommon.values import packed, set_instant
 def new_payment_from_pb(request: pb.CreatePaymentRequest) -> NewPayment:
     """The payment that is asked for."""
     return NewPayment(
-        station_id=UUID(request.station_id),
+        station_id=parsed(request.station_id),
         booking_id=UUID(request.booking_id),
         kind=Kind(request.kind),
         method=Method(request.method),
