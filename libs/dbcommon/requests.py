@@ -6,7 +6,6 @@ between copies of one request.
 """
 
 import dataclasses
-import hashlib
 import hmac
 import json
 from collections.abc import Awaitable, Callable
@@ -83,6 +82,20 @@ def _key(request: Request) -> dict[str, object]:
     }
 
 
+def canonical(content: Any) -> str:
+    """Returns the text that is the same for the same content: as JSON of `dataclasses.asdict`, without its deep copies."""
+    return CANONICAL.encode(content)
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    return str(value)
+
+
+CANONICAL = json.JSONEncoder(sort_keys=True, default=_plain, separators=(",", ":"))
+
+
 class _Begun(Exception):
     """Another copy of the request committed first."""
 
@@ -99,13 +112,12 @@ class Requests:
 
     def request(self, caller: Caller, method: str, *, tenant: UUID, request_id: UUID, content: Any) -> Request:
         """Recognises a request by caller, method and ID; `content` is the parsed request, a frozen dataclass."""
-        canonical = json.dumps(dataclasses.asdict(content), sort_keys=True, default=str, separators=(",", ":"))
         return Request(
             tenant=tenant,
             caller=f"{caller.kind.value}:{caller.subject}",
             method=method,
             request_id=request_id,
-            fingerprint=hmac.new(self._key, canonical.encode(), hashlib.sha256).digest(),
+            fingerprint=hmac.digest(self._key, canonical(content).encode(), "sha256"),
         )
 
     async def once(

@@ -76,7 +76,11 @@ def arguments(names: Sequence[str], parameters: Mapping[str, Any] | None) -> Seq
 
 def inserting(table: Table, names: Iterable[str]) -> str:
     """Returns the INSERT of one row with these columns, each a parameter of its name."""
-    names = tuple(names)
+    return _inserting(table, tuple(names))
+
+
+@lru_cache(maxsize=COMPILED_MAX)
+def _inserting(table: Table, names: Sequence[str]) -> str:
     return f"INSERT INTO {table.fullname} ({_listed(names)}) VALUES ({', '.join(f':{name}' for name in names)})"
 
 

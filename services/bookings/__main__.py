@@ -29,6 +29,9 @@ from rpccommon.feed import events_of
 from rpccommon.references import Checker
 from service import Following, Parts, Serving, now, published_keys
 
+DIGITS = "23456789ABCDEFGHJKLMNPQRSTUVWXY"
+"""None that people mistake for another."""
+REFERENCE_DIGITS = 8
 MIGRATIONS = Path(__file__).parent / "migrations"
 SERVICES = (
     customers_pb2.DESCRIPTOR.services_by_name["CustomersService"],
@@ -39,7 +42,11 @@ SERVICES = (
 
 def reference() -> str:
     """A booking's name for people: 31^8 of them, so that two are never alike in practice, and a constraint says so."""
-    return "TP-" + "".join(secrets.choice("23456789ABCDEFGHJKLMNPQRSTUVWXY") for _ in range(8))
+    number, digits = secrets.randbelow(len(DIGITS) ** REFERENCE_DIGITS), []
+    for _ in range(REFERENCE_DIGITS):
+        number, digit = divmod(number, len(DIGITS))
+        digits.append(DIGITS[digit])
+    return "TP-" + "".join(digits)
 
 
 def build(config: Config) -> Serving:

@@ -123,19 +123,24 @@ def instants(key: SlotKey, length_minutes: int, zone: ZoneInfo) -> tuple[datetim
 
 def slots_of_day(day: date, week: Sequence[ScheduledSlot], zone: ZoneInfo) -> list[Slot]:
     """The slots that a schedule offers on a local date, by start."""
-    offered = []
-    for scheduled in sorted((slot for slot in week if slot.weekday == day.isoweekday()), key=lambda slot: slot.start):
-        key = SlotKey(date=day, start=scheduled.start)
-        if times := instants(key, scheduled.length_minutes, zone):
-            offered.append(Slot(key=key, start_time=times[0], end_time=times[1], capacity=scheduled.capacity))
-    return offered
+    scheduled = sorted((slot for slot in week if slot.weekday == day.isoweekday()), key=lambda slot: slot.start)
+    return [offered for slot in scheduled if (offered := _on(day, slot, zone))]
+
+
+def _on(day: date, scheduled: ScheduledSlot, zone: ZoneInfo) -> Slot | None:
+    """The slot of a local date; None where the clocks pass over its start."""
+    key = SlotKey(date=day, start=scheduled.start)
+    times = instants(key, scheduled.length_minutes, zone)
+    return Slot(key=key, start_time=times[0], end_time=times[1], capacity=scheduled.capacity) if times else None
 
 
 def slot_offered(key: SlotKey, week: Sequence[ScheduledSlot], station: Station) -> Slot:
     """The slot of that key; raises SlotNotOffered."""
-    for slot in slots_of_day(key.date, week, ZoneInfo(station.time_zone)):
-        if slot.key == key:
-            return slot
+    zone = ZoneInfo(station.time_zone)
+    for scheduled in week:
+        same = scheduled.start == key.start and scheduled.weekday == key.date.isoweekday()
+        if same and (offered := _on(key.date, scheduled, zone)):
+            return offered
     message = f"the station has no slot on {key.date} at {key.start:%H:%M}"
     raise SlotNotOffered(message, date=key.date, start=f"{key.start:%H:%M}")
 
