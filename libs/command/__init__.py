@@ -18,7 +18,7 @@ from dbcommon.schema import Schema
 from dbcommon.tenancy import Unsafe
 from rpccommon.server import CannotListen, until_signalled
 from rpccommon.telemetry import logging_to
-from service import Serving, sagas_of, serving
+from service import Serving, freeze, sagas_of, serving
 from settings import Reader, SettingsWrong
 from tls import TlsWrong
 
@@ -61,6 +61,7 @@ def _ended(number: int, _: object) -> NoReturn:
 
 async def _serve(build: Build, environ: Mapping[str, str]) -> int:
     async with serving(build(environ)):  # built in the loop that it runs in: gRPC's channels are bound to it
+        freeze()
         await until_signalled()
     return 0
 

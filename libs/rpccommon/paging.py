@@ -1,6 +1,7 @@
 """Streams of pages: each message a whole page of at most 1 MiB, with the signed token that leads on from it."""
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
@@ -10,6 +11,8 @@ from pages import PAGE_BYTES_MAX, Page, TokenRefused, Tokens
 
 MessageT = TypeVar("MessageT", bound=Any)
 Key = tuple[datetime, UUID]
+ROWS_AT_ONCE = 100
+"""A row takes some 10 us: so long, and not for a whole page, everybody else waits."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -37,15 +40,23 @@ class Pager:
         """The token of the page that begins after a row."""
         return self._tokens.sign(self._purpose, {"after": [(key[0] - _EPOCH) // _MICROSECOND, str(key[1])]})
 
-    def messages(
-        self, page: Page[Any], fill: Callable[[Sequence[Any]], MessageT], key_of: Callable[[Any], Key]
-    ) -> Iterator[MessageT]:
-        """A page as a message, or as several where it is larger than 1 MiB; the last page of the data has no token."""
-        message = fill(page.rows)
+    async def messages(
+        self, page: Page[Any], new: Callable[[], MessageT], add: Callable[[MessageT, Any], None], key_of: Callable[[Any], Key]
+    ) -> AsyncIterator[MessageT]:
+        """A page as a message, or as several where it is larger than 1 MiB; the last page of the data has no token.
+
+        `add` adds a row to a message. Other calls have their turn in between.
+        """
+        message = new()
+        for number, row in enumerate(page.rows, start=1):
+            add(message, row)
+            if not number % ROWS_AT_ONCE:
+                await asyncio.sleep(0)
         if message.ByteSize() > PAGE_BYTES_MAX and len(page.rows) > 1:
             half = len(page.rows) // 2
-            yield from self.messages(Page(rows=page.rows[:half], next=key_of(page.rows[half - 1])), fill, key_of)
-            yield from self.messages(Page(rows=page.rows[half:], next=page.next), fill, key_of)
+            for rows, key in ((page.rows[:half], key_of(page.rows[half - 1])), (page.rows[half:], page.next)):
+                async for part in self.messages(Page(rows=rows, next=key), new, add, key_of):
+                    yield part
             return
         if page.next:
             message.next_page_token = self.token((page.next[0], page.next[1]))
@@ -53,12 +64,12 @@ class Pager:
 
 
 async def limited(
-    pages: AsyncIterator[Page[Any]], to_pb: Callable[[Page[Any]], Iterator[MessageT]], limit: int
+    pages: AsyncIterator[Page[Any]], to_pb: Callable[[Page[Any]], AsyncIterator[MessageT]], limit: int
 ) -> AsyncIterator[MessageT]:
     """The messages of a list, at most `limit` of them; 0 is no limit."""
     sent = 0
     async for page in pages:
-        for message in to_pb(page):
+        async for message in to_pb(page):
             yield message
             sent += 1
             if sent == limit:

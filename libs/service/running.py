@@ -1,6 +1,7 @@
 """A service that runs, and a command that runs beside it."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -30,6 +31,15 @@ log = structlog.get_logger()
 
 class Unready(Exception):
     """The database is not one that this code works on; the message says why."""
+
+
+def freeze() -> None:
+    """What is in memory by now stays for good: the garbage collector need not look at it again and again.
+
+    For a process that serves, once it does; without it a tenth of a list in Python goes there.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @asynccontextmanager

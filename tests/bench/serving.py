@@ -29,7 +29,7 @@ from rpccommon.policies import policies
 from rpccommon.revocations import Revocations
 from rpccommon.server import Server
 from rpccommon.telemetry import Telemetry, logging_to
-from service import now, serving
+from service import freeze, now, serving
 
 HEARTBEAT_SECONDS = 2.0
 SERVICE = bookings_pb2.DESCRIPTOR.services_by_name["BookingsService"]
@@ -74,6 +74,7 @@ async def empty(listen: str, jwks: str) -> None:
 
     server = Server("bench", listen, calls, [register], [SERVICE.full_name], ready, applied=known.revocations.applied)
     await server.start()
+    freeze()
     await heard
 
 
@@ -83,6 +84,7 @@ async def bookings(jwks: str) -> None:
     made = replace(made, verifier=verifier(jwks))
     asyncio.get_running_loop().create_task(_fresh(made.parts.platform))
     async with serving(made):
+        freeze()
         await asyncio.Event().wait()
 
 

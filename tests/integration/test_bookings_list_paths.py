@@ -78,7 +78,7 @@ async def test_both_ways_send_the_same_pages(
     keyset, pager = of(pb.ListBookingsRequest(station_id=station, page_size=size, order_by=order))
     encoder = make_encoder(plan(listing.TYPED))
     as_bytes = [encoded_to_pb(page, pager) async for page in encoded.encoded(app, keyset, encoder)]
-    in_python = [message async for page in pages(app, keyset) for message in page_to_pb(page, pager)]
+    in_python = [message async for page in pages(app, keyset) async for message in page_to_pb(page, pager)]
     assert as_bytes == [message.SerializeToString(deterministic=True) for message in in_python]
     assert sum(len(message.bookings) for message in in_python) == COUNT
 
@@ -92,7 +92,7 @@ async def test_a_page_that_would_be_too_large_becomes_several_wherever_its_batch
     keyset, pager = of(pb.ListBookingsRequest(station_id=station, page_size=4, order_by=ASC))
     made = [page async for page in encoded.encoded(app, keyset, make_encoder(plan(listing.TYPED)))]
     shown = [pb.ListBookingsResponse.FromString(page.body).bookings for page in made]
-    whole = [message async for page in pages(app, keyset) for message in page_to_pb(page, pager)]
+    whole = [message async for page in pages(app, keyset) async for message in page_to_pb(page, pager)]
     assert [booking for some in shown for booking in some] == [booking for message in whole for booking in message.bookings]
     assert all(len(some) == 1 or len(page.body) <= bytes_max for some, page in zip(shown, made, strict=True))
     assert [page.next for page in made[:-1]] == [_key(some[-1]) for some in shown[:-1]]

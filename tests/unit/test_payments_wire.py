@@ -1,5 +1,6 @@
 """Payments on the wire, and what payments reads of other services."""
 
+import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -104,12 +105,12 @@ def test_a_payment_shows_everything_but_who_recorded_it() -> None:
     assert b"Ann" not in payment_event_to_pb(payment())
 
 
-def test_a_listed_payment_is_the_payment() -> None:
+async def test_a_listed_payment_is_the_payment() -> None:
     asked = pb.ListPaymentsRequest(station_id=str(STATION))
     pager = pager_of(asked, TOKENS)
     read = {name.strip() for name in keyset(list_query_from_pb(asked, pager)).columns.split(",")}
     listed = {name: value for name, value in row(payment()).items() if name in read}
-    (message,) = page_to_pb(Page(rows=[listed], next=None), pager)
+    (message,) = [each async for each in page_to_pb(Page(rows=[listed], next=None), pager)]
     assert list(message.payments) == [payment_to_pb(payment())]
     assert not message.next_page_token
 
@@ -131,10 +132,12 @@ def test_an_accounts_event_says_what_was_paid_what_is_due_and_by_what_it_was_clo
     assert (message.booking_epoch, message.booking_version) == (str(STATION), 7)
 
 
-def test_a_page_token_leads_on_and_only_within_its_own_list() -> None:
+async def test_a_page_token_leads_on_and_only_within_its_own_list() -> None:
     first = pb.ListPaymentsRequest(station_id=str(STATION), page_size=2)
     pager = pager_of(first, TOKENS)
-    (message,) = page_to_pb(Page(rows=[row(payment(1))], next=(payment(1).create_time, payment(1).payment_id)), pager)
+    (message,) = [
+        each async for each in page_to_pb(Page(rows=[row(payment(1))], next=(payment(1).create_time, payment(1).payment_id)), pager)
+    ]
     later = pb.ListPaymentsRequest(station_id=str(STATION).upper(), page_size=50, page_token=message.next_page_token)
     assert list_query_from_pb(later, pager_of(later, TOKENS)).after == (payment(1).create_time, payment(1).payment_id)
     for other in (
@@ -146,10 +149,10 @@ def test_a_page_token_leads_on_and_only_within_its_own_list() -> None:
             list_query_from_pb(other, pager_of(other, TOKENS))
 
 
-def test_a_page_of_more_than_a_mebibyte_becomes_messages_that_lead_on() -> None:
+async def test_a_page_of_more_than_a_mebibyte_becomes_messages_that_lead_on() -> None:
     rows = [row(payment(number)) for number in range(6_000, 0, -1)]
     pager = pager_of(pb.ListPaymentsRequest(station_id=str(STATION)), TOKENS)
-    messages = list(page_to_pb(Page(rows=rows, next=None), pager))
+    messages = [each async for each in page_to_pb(Page(rows=rows, next=None), pager)]
     assert len(messages) > 1
     assert all(message.ByteSize() <= PAGE_BYTES_MAX for message in messages)
     assert [shown.payment_id for message in messages for shown in message.payments] == [str(row["id"]) for row in rows]
@@ -175,3 +178,20 @@ def test_of_a_booking_its_facts_are_kept_and_the_share_to_refund_once_it_has_end
 def test_a_bookings_event_that_carries_something_else_is_not_taken_for_one() -> None:
     with pytest.raises(heard.Unexpected):
         heard.booking_facts(packed(stations_pb2.Station()))
+
+
+async def test_while_a_page_is_made_others_have_their_turn() -> None:
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    running = asyncio.create_task(other())
+    pager = pager_of(pb.ListPaymentsRequest(station_id=str(STATION)), TOKENS)
+    rows = [row(payment(number)) for number in range(1_000)]
+    async for _ in page_to_pb(Page(rows=rows, next=None), pager):
+        assert turns >= 9
+    running.cancel()

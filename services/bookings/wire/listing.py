@@ -1,6 +1,6 @@
 """Pages of ListBookings."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -57,9 +57,9 @@ def _bound(request: Any, field: str) -> tuple[int, int] | None:
     return (instant.seconds, instant.nanos) if request.HasField(field) else None
 
 
-def page_to_pb(page: Page[Any], pager: Pager) -> Iterator[pb.ListBookingsResponse]:
+def page_to_pb(page: Page[Any], pager: Pager) -> AsyncIterator[pb.ListBookingsResponse]:
     """A page as one message, or as several."""
-    return pager.messages(page, _message, _key)
+    return pager.messages(page, pb.ListBookingsResponse, _add, _key)
 
 
 def encoded_to_pb(page: EncodedPage, pager: Pager) -> bytes:
@@ -68,12 +68,8 @@ def encoded_to_pb(page: EncodedPage, pager: Pager) -> bytes:
     return page.body + pb.ListBookingsResponse(next_page_token=token).SerializeToString()
 
 
-def _message(rows: Sequence[Any]) -> pb.ListBookingsResponse:
-    message = pb.ListBookingsResponse()
-    bookings = message.bookings
-    for row in rows:
-        fill(bookings.add(), row)
-    return message
+def _add(message: pb.ListBookingsResponse, row: Any) -> None:
+    fill(message.bookings.add(), row)
 
 
 def _key(row: Any) -> Key:

@@ -1,6 +1,6 @@
 """Pages of ListPayments."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator
 from typing import Any
 
 from teppan.payments.v1 import payments_pb2 as pb
@@ -29,17 +29,13 @@ def pager_of(request: pb.ListPaymentsRequest, tokens: Tokens) -> Pager:
     return Pager(tokens, purpose)
 
 
-def page_to_pb(page: Page[Any], pager: Pager) -> Iterator[pb.ListPaymentsResponse]:
+def page_to_pb(page: Page[Any], pager: Pager) -> AsyncIterator[pb.ListPaymentsResponse]:
     """A page as one message, or as several."""
-    return pager.messages(page, _message, _key)
+    return pager.messages(page, pb.ListPaymentsResponse, _add, _key)
 
 
-def _message(rows: Sequence[Any]) -> pb.ListPaymentsResponse:
-    message = pb.ListPaymentsResponse()
-    payments = message.payments
-    for row in rows:
-        fill(payments.add(), row)
-    return message
+def _add(message: pb.ListPaymentsResponse, row: Any) -> None:
+    fill(message.payments.add(), row)
 
 
 def _key(row: Any) -> Key:
