@@ -101,6 +101,14 @@ def typed(table: Table, names: Iterable[str]) -> list[tuple[str, Type]]:
     return [(name, TYPES[table.c[name].type.compile(DIALECT)]) for name in names]
 
 
+def selecting(table: Table, names: Iterable[str]) -> str:
+    """Returns what to SELECT so that columns come in the types of `typed`, whatever a newer migration has made of them.
+
+    A cast to the type that a column has costs nothing. It has the column's name, and ORDER BY may use it.
+    """
+    return ", ".join(f"CAST({name} AS {table.c[name].type.compile(DIALECT)}) AS {name}" for name in names)
+
+
 def lists(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     """Returns the values of each column, of rows that all have the same ones; for `inserting_all`."""
     return {name: [row[name] for row in rows] for name in rows[0]}

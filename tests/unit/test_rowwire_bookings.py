@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from teppan.bookings.v1 import bookings_pb2 as pb
 
-from bookings.store.listing import COLUMNS
+from bookings.store.listing import NAMES
 from bookings.wire.bookings import fill
 from rowwire import Column, Encoder, Framing, Plan, Type
 from tests.rows import rows
@@ -29,7 +29,7 @@ BOOKING = [
         type=TYPES.get(name, Type.TIMESTAMPTZ if name.endswith("_time") else Type.INT8),
         field=RENAMED.get(name, name),
     )
-    for name in COLUMNS.split(", ")
+    for name in NAMES
 ]
 NULLABLE = ("created_by", "confirm_time", "refund_basis_points")
 VALUES: dict[Type, st.SearchStrategy[Any]] = {

@@ -10,14 +10,40 @@ from uuid import UUID
 
 from bookings.tables import bookings
 from dbcommon.keyset import Key, Keyset
-from dbcommon.statements import typed
+from dbcommon.statements import selecting, typed
 
-COLUMNS = (
-    "id, start_time, station_id, reference, customer_id, state, slot_date, slot_start, end_time, time_zone, adults, children,"
-    " infants, currency_code, total_minor, deposit_minor, paid_minor, policy_version, deposit_deadline_time, created_by,"
-    " created_by_name, confirm_time, cancel_time, cancelled_by, refund_basis_points, version, create_time, update_time"
-)
-TYPED = typed(bookings, COLUMNS.split(", "))
+NAMES = [
+    "id",
+    "start_time",
+    "station_id",
+    "reference",
+    "customer_id",
+    "state",
+    "slot_date",
+    "slot_start",
+    "end_time",
+    "time_zone",
+    "adults",
+    "children",
+    "infants",
+    "currency_code",
+    "total_minor",
+    "deposit_minor",
+    "paid_minor",
+    "policy_version",
+    "deposit_deadline_time",
+    "created_by",
+    "created_by_name",
+    "confirm_time",
+    "cancel_time",
+    "cancelled_by",
+    "refund_basis_points",
+    "version",
+    "create_time",
+    "update_time",
+]
+COLUMNS = selecting(bookings, NAMES)
+TYPED = typed(bookings, NAMES)
 """The columns with their types, for the compiled encoder."""
 
 

@@ -11,11 +11,10 @@ import asyncpg
 from google.protobuf.message import Message
 from teppan.bookings.v1 import bookings_pb2 as pb
 
-from bookings.store.listing import COLUMNS
+from bookings.store.listing import COLUMNS, NAMES
 from bookings.wire.bookings import fill
 from tests.bench.peers.calls import ADULTS, CHILDREN, REQUESTS
 
-NAMES = tuple(name.strip() for name in COLUMNS.split(","))
 LINE = ("kind", "quantity", "unit_minor", "amount_minor")
 READ_BACK: Mapping[type, Any] = {
     UUID: UUID,
