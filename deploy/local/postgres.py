@@ -83,6 +83,17 @@ def give_to_server(folder: Path) -> None:
         os.chown(folder, server_uid(), pwd.getpwnam(UNPRIVILEGED).pw_gid)
 
 
+def as_server(folder: Path) -> dict[str, Any]:
+    """How a process of the server's user is started, for subprocess: where this one is root, as the unprivileged user.
+
+    It runs in the folder, which that user can enter.
+    """
+    if not as_root():
+        return {"cwd": folder}
+    user = pwd.getpwnam(UNPRIVILEGED)
+    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": [], "cwd": folder}
+
+
 def dies_with_its_parent() -> None:
     """Runs in a child before exec: the kernel asks it to end when whoever started it is gone, however that went."""
     if sys.platform == "linux":
@@ -186,11 +197,7 @@ class Postgres:
             child.wait()
 
     def _child(self) -> dict[str, Any]:
-        """How its processes are started: as the unprivileged user where this one is root, in a folder that user can enter."""
-        if not as_root():
-            return {"cwd": self.run}
-        user = pwd.getpwnam(UNPRIVILEGED)
-        return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": [], "cwd": self.run}
+        return as_server(self.run)
 
 
 @contextmanager
