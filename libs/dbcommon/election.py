@@ -13,6 +13,8 @@ BEAT_SECONDS = 2.0
 SILENT_SECONDS = 5
 """After so long without a beat the server ends the connection: a process that froze, or whose machine is gone without a word, leads no
 more. Nothing else would notice: to Postgres a leader is an idle session, and TCP looks for dead ones every two hours."""
+ELECTED = {"idle_session_timeout": f"{SILENT_SECONDS}s"}
+"""The settings of the session that holds an election."""
 
 
 async def lead(url: str, name: str, work: Callable[[], Awaitable[None]]) -> None:
@@ -21,7 +23,7 @@ async def lead(url: str, name: str, work: Callable[[], Awaitable[None]]) -> None
     Raises what `work` raises; where the election was lost, what asyncpg does, or TimeoutError. The caller calls again. Who freezes,
     and goes on later, works for up to a beat beside the next one: what must not happen twice is fenced in the database, and not by this.
     """
-    connection = await asyncpg.connect(**endpoint(url).arguments(idle_session_timeout=f"{SILENT_SECONDS}s"))
+    connection = await asyncpg.connect(**endpoint(url).arguments(**ELECTED))
     try:
         while not await connection.fetchval("SELECT pg_try_advisory_lock(hashtextextended($1, 0))", name):
             await asyncio.sleep(RETRY_SECONDS)

@@ -11,6 +11,7 @@ from teppan.common.v1 import audits_pb2_grpc, events_pb2_grpc, references_pb2_gr
 
 from dbcommon import migrate
 from dbcommon.database import assert_idle
+from dbcommon.poolers import keeps_settings, keeps_statements
 from dbcommon.tenancy import refuse_unsafe
 from faults import DatabaseUnavailable
 from rpccommon.audits import AuditsServicer
@@ -23,6 +24,7 @@ from rpccommon.telemetry import Telemetry
 from service.parts import Parts, now
 from service.wanted import COMMON, Serving
 from service.workers import workers
+from settings import SettingsWrong
 
 DATABASE_RETRY_SECONDS = 1.0
 
@@ -44,7 +46,10 @@ def freeze() -> None:
 
 @asynccontextmanager
 async def serving(wanted: Serving) -> AsyncIterator[int]:
-    """Serves until the block ends; gives the port. Raises Unsafe where the database would isolate nothing, and TlsWrong."""
+    """Serves until the block ends; gives the port.
+
+    Raises Unsafe where the database would isolate nothing, SettingsWrong where a pooler does not fit the settings, and TlsWrong.
+    """
     parts, service = wanted.parts, wanted.service
     telemetry = Telemetry(service, wanted.registry)
     if parts.settings.tls is not None:
@@ -58,7 +63,7 @@ async def serving(wanted: Serving) -> AsyncIterator[int]:
             stack.push_async_callback(peer.close)
         if wanted.lists:
             log.info("lists", service=service, path=wanted.lists)
-        await _check_roles(parts)
+        await _check_database(parts)
         stop_metrics = telemetry.start_metrics(parts.settings.metrics_listen, parts.settings.tls)
         stack.push_async_callback(asyncio.to_thread, stop_metrics)
         running = asyncio.create_task(run_workers(*workers(wanted)), name=f"{service} workers")
@@ -120,10 +125,11 @@ def _server(wanted: Serving, telemetry: Telemetry) -> Server:
     )
 
 
-async def _check_roles(parts: Parts) -> None:
-    """Waits for the database, then refuses roles that it would not isolate."""
+async def _check_database(parts: Parts) -> None:
+    """Waits for the database, then refuses poolers that do not fit the settings, and roles that it would not isolate."""
     while True:
         try:
+            await _refuse_poolers(parts)
             for database in (parts.app, parts.platform):
                 async with database.transaction(read_only=True) as tx:
                     await refuse_unsafe(tx, parts.schema.service, parts.schema.tenant_tables)
@@ -132,6 +138,23 @@ async def _check_roles(parts: Parts) -> None:
             await asyncio.sleep(DATABASE_RETRY_SECONDS)
         else:
             return
+
+
+async def _refuse_poolers(parts: Parts) -> None:
+    """Raises SettingsWrong with a line for each URL that leads to a pooler which cannot do what is asked of it."""
+    settings = parts.settings
+    urls = {"TEPPAN_DATABASE_APP_URL": settings.app_url, "TEPPAN_DATABASE_PLATFORM_URL": settings.platform_url}
+    wrong = [
+        f"{name} leads to a pooler that shares sessions and does not keep statements: set TEPPAN_DATABASE_PREPARED=off"
+        " (or max_prepared_statements in PgBouncer, from 1.21 on)"
+        for name, url in urls.items()
+        if settings.prepared and not await keeps_statements(url)
+    ]
+    if not await keeps_settings(parts.direct_url):
+        name = "TEPPAN_DATABASE_DIRECT_URL" if settings.direct_url else "TEPPAN_DATABASE_PLATFORM_URL"
+        wrong.append(f"{name} leads to a pooler: set TEPPAN_DATABASE_DIRECT_URL, which leads to PostgreSQL itself")
+    if wrong:
+        raise SettingsWrong("\n".join(wrong))
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

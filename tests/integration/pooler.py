@@ -59,13 +59,13 @@ class Pooler:
 
 
 @contextmanager
-def pooler_before(server: Server, *, version: str, mode: str) -> Iterator[Pooler]:
-    """A PgBouncer that pools in this mode; nothing of it stays."""
+def pooler_before(server: Server, *, version: str, mode: str, **settings: str) -> Iterator[Pooler]:
+    """A PgBouncer that pools in this mode, with further settings; nothing of it stays."""
     assert BINARY is not None
     run = private_folder("teppan-")
     log, pooler = run / "pgbouncer.log", Pooler(run=run, version=version)
     (run / "users.txt").write_text("".join(f'"{role}" "{server.password(role)}"\n' for role in (*_roles(), WATCHER)))
-    (run / "pgbouncer.ini").write_text(_ini(server, run, mode))
+    (run / "pgbouncer.ini").write_text(_ini(server, run, mode, settings))
     with log.open("ab") as output:
         child = subprocess.Popen(
             [BINARY, "--quiet", str(run / "pgbouncer.ini")], stdout=output, stderr=output, start_new_session=True,
@@ -116,13 +116,13 @@ class Pooled(Teppan):
 
 @asynccontextmanager
 async def pooled_on(
-    server: Server, template: str, secrets: Path, *, version: str, mode: str, prepared: str
+    server: Server, template: str, secrets: Path, *, version: str, mode: str, prepared: str, **settings: str
 ) -> AsyncIterator[Pooled]:
     """The services on a database of their own. None of them has started yet."""
     database = new_database()
     secret.make(secrets, SERVICES)
     await server.create(database, template)
-    with pooler_before(server, version=version, mode=mode) as pooler:
+    with pooler_before(server, version=version, mode=mode, **settings) as pooler:
         made = Pooled(server, database, secrets, choose_ports(), pooler=pooler, mode=mode, prepared=prepared)
         try:
             yield made
@@ -135,12 +135,13 @@ def _roles() -> Sequence[str]:
     return [f"{service}_{kind}" for service in SERVICES for kind in KINDS]
 
 
-def _ini(server: Server, run: Path, mode: str) -> str:
+def _ini(server: Server, run: Path, mode: str, more: Mapping[str, str]) -> str:
     url = make_url(server.admin_url)
     host, port = url.host or url.query.get("host"), url.port or 5432
     settings = {
         "listen_addr": "", "unix_socket_dir": run, "unix_socket_mode": "0700", "auth_type": "trust", "auth_file": run / "users.txt",
         "stats_users": WATCHER, "pool_mode": mode, "default_pool_size": SESSIONS[mode], "max_client_conn": 300, "listen_port": 5432,
+        **more,
     }  # fmt: skip
     if _version() >= KEEPS_STATEMENTS:
         settings["max_prepared_statements"] = 0

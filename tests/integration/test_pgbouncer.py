@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from teppan.payments.v1 import payments_pb2
 
 from dbcommon.wakes import News, Wakes
 from local.database import SERVICES, Server
+from settings import SettingsWrong
 from tests.deployed import eventually
 from tests.integration.moving import until
 from tests.integration.pooler import BINARY, CALLS, DIRECT, SESSIONS, Pooled, pooled_on
@@ -185,3 +187,30 @@ async def test_pgbouncer_serves_the_calls_and_not_the_election(pooled: Pooled) -
     assert pools == {f"{service}_{kind}": pooled.mode for service in SERVICES for kind in ("app", "platform")}
     [served] = [int(row["total_xact_count"]) for row in pooled.pooler.show("STATS") if row["database"] == pooled.database]
     assert served > BOOKINGS
+
+
+async def test_statements_that_shared_sessions_would_lose_are_refused_at_the_start(
+    server: Server, template: str, tmp_path: Path, pg: str
+) -> None:  # fmt: skip
+    async with pooled_on(server, template, tmp_path, version=pg, mode="transaction", prepared="on") as made:
+        with pytest.raises(SettingsWrong) as refusal:
+            await made.start("bookings")
+    first, second = str(refusal.value).splitlines()
+    assert "TEPPAN_DATABASE_APP_URL leads to a pooler that shares sessions" in first
+    assert "TEPPAN_DATABASE_PLATFORM_URL leads to a pooler that shares sessions" in second
+    assert "set TEPPAN_DATABASE_PREPARED=off" in first
+
+
+@pytest.mark.parametrize(
+    ("mode", "prepared", "ignored"),
+    [("session", "on", ""), ("transaction", "off", ""), ("transaction", "off", "idle_session_timeout")],
+)
+async def test_an_election_through_a_pooler_is_refused_at_the_start(
+    server: Server, template: str, tmp_path: Path, pg: str, monkeypatch: pytest.MonkeyPatch, mode: str, prepared: str, ignored: str
+) -> None:
+    monkeypatch.setattr(Pooled, "direct_url", lambda *_: "")
+    async with pooled_on(
+        server, template, tmp_path, version=pg, mode=mode, prepared=prepared, ignore_startup_parameters=ignored
+    ) as made:
+        with pytest.raises(SettingsWrong, match=r"^TEPPAN_DATABASE_PLATFORM_URL leads to a pooler: set TEPPAN_DATABASE_DIRECT_URL"):
+            await made.start("bookings")
