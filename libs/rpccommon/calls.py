@@ -114,7 +114,7 @@ class Calls:
         return grpc.unary_unary_rpc_method_handler(self._unary(method, handler.unary_unary, handler.response_serializer))
 
     def _unary(self, method: Method, handle: Any, serialise: Callable[[Any], bytes]) -> Any:
-        async def unary(raw: bytes, context: Context) -> bytes | None:
+        async def unary(raw: bytes, context: Context) -> bytes:
             started = time.monotonic()
             call, authorization = _begun(method, context)
             try:
@@ -127,8 +127,8 @@ class Calls:
                 return body
             finally:
                 self._ended(call, method, started)
-            await _abort(context, call, status)
-            return None
+            _tell(context, call, status)
+            return b""  # which gRPC leaves out beside an error
 
         return unary
 
@@ -145,8 +145,7 @@ class Calls:
                 return
             finally:
                 self._ended(call, method, started)
-            # Outside of all else: who takes nothing does not take this either, until it reads on.
-            await _abort(context, call, status)
+            _tell(context, call, status)  # gRPC sends it: who takes nothing does not take this either, until it reads on
 
         return streaming
 
@@ -254,8 +253,11 @@ def _deadline_of(method: Method, context: Context) -> float | None:
     return None if asked is None else time.monotonic() + asked
 
 
-async def _abort(context: Context, call: Call, status: status_pb2.Status) -> None:
+def _tell(context: Context, call: Call, status: status_pb2.Status) -> None:
+    """Has gRPC end the call with an error. `context.abort` would do it by an exception, and costs a refusal a third more."""
     metadata = [(CALL_ID_KEY, call.call_id), (DETAILS_KEY, status.SerializeToString())]
     if (seconds := retry_seconds(status)) is not None:  # what RetryInfo says, to the clients that retry by a service config
         metadata.append((PUSHBACK_KEY, str(int(seconds * 1000))))
-    await context.abort(CODES[status.code], status.message, tuple(metadata))
+    context.set_code(CODES[status.code])
+    context.set_details(status.message)
+    context.set_trailing_metadata(tuple(metadata))
