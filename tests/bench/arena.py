@@ -9,12 +9,16 @@ import os
 import platform
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 from statistics import median
 
+import asyncpg
+import psutil
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
@@ -22,6 +26,8 @@ from rich.table import Column, Table
 from local import secret
 from local.database import ROOT, SERVICES, Server
 from local.postgres import Postgres, throwaway
+from tests.bench import limits
+from tests.bench.limits import Found, Target, judge
 from tests.bench.peers import cpu, golang, servers
 from tests.bench.peers.absent import Absent
 from tests.bench.peers.answers import Answers
@@ -32,6 +38,7 @@ from tests.bench.peers.tokens import Signer
 
 DATABASE = "bench"
 WIDTH = 150
+LIBRARIES = ("grpcio", "protobuf", "asyncpg", "uvloop")
 Measure = Callable[[], Awaitable[Measured]]
 
 
@@ -70,6 +77,10 @@ class Ground:
         self.signer = Signer.new(folder)
         self.bearer = self.signer.bearer([BIG])
         self.absent: list[str] = []
+        self.version = ""
+        """Of PostgreSQL, as it says it itself."""
+        self.programs: golang.Programs | None = None
+        """What is written in Go, as soon as it was built."""
 
     async def begin(self) -> None:
         """Fills the database."""
@@ -79,6 +90,9 @@ class Ground:
         await seed(self.server.url(DATABASE), bookings=self.bookings)
         self.right = await Answers.read(self.server.url(DATABASE), BIG)
         self.backends = await cpu.postgres(self.server.url(DATABASE))
+        connection = await asyncpg.connect(self.server.url(DATABASE))
+        self.version = await connection.fetchval("SHOW server_version")
+        await connection.close()
 
     def accounts(self, pid: int) -> Sequence[Account]:
         """A server's time, and Postgres'."""
@@ -93,22 +107,27 @@ class Ground:
     async def go(self, *, checked: bool) -> servers.Running | None:
         """The Go peer, where its toolchain is."""
         try:
-            programs = golang.build()
+            self.programs = golang.build()
         except Absent as absent:
-            self.absent.append(str(absent))
+            self._leave_out(absent)
             return None
         role = "bookings_app" if checked else "bookings_owner"
         jwks = self.signer.jwks if checked else None
-        return await self.stack.enter_async_context(servers.go(programs, self.server.url(DATABASE, role), checked_by=jwks))
+        return await self.stack.enter_async_context(servers.go(self.programs, self.server.url(DATABASE, role), checked_by=jwks))
 
     async def fastapi(self) -> servers.Running | None:
         """The FastAPI peer, where its packages can be had."""
         try:
             python = servers.install_fastapi()
         except Absent as absent:
-            self.absent.append(str(absent))
+            self._leave_out(absent)
             return None
         return await self.stack.enter_async_context(servers.fastapi(python, self.server.url(DATABASE, "bookings_owner")))
+
+    def _leave_out(self, absent: Absent) -> None:
+        """Keeps each sentence once, however often its peer is asked for."""
+        if str(absent) not in self.absent:
+            self.absent.append(str(absent))
 
 
 async def measured(planned: Sequence[Turn], rounds: int, done: Callable[[], None]) -> dict[tuple[str, str], list[Measured]]:
@@ -121,7 +140,7 @@ async def measured(planned: Sequence[Turn], rounds: int, done: Callable[[], None
     return found
 
 
-def rows_of(planned: Sequence[Turn], found: dict[tuple[str, str], list[Measured]]) -> list[Row]:
+def rows_of(planned: Sequence[Turn], found: Found) -> list[Row]:
     """Medians, and ratios to the first server of each work."""
     made = []
     for turn in planned:
@@ -153,40 +172,70 @@ def show(console: Console, title: str, rows: Sequence[Row]) -> None:
     console.print(table)
 
 
-def about(bookings: int, rounds: int, version: str, absent: Sequence[str]) -> dict[str, object]:
-    """What the figures were seen on."""
+def about(ground: Ground, **settings: object) -> dict[str, object]:
+    """Returns what the figures were seen on."""
     return {
-        "python": platform.python_version(), "machine": platform.machine(), "cores": os.cpu_count(), "postgres": version,
-        "bookings": bookings, "rounds": rounds, "absent": list(absent),
+        "date": datetime.now(UTC).date().isoformat(), "python": platform.python_version(), "machine": platform.machine(),
+        "processor": _processor(), "cores": os.cpu_count(), "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "system": f"{platform.system()} {platform.release()}", "postgres": ground.version, "go": ground.programs and ground.programs.version,
+        "versions": {name: metadata.version(name) for name in LIBRARIES}, "bookings": ground.bookings, **settings,
+        "absent": list(ground.absent),
     }  # fmt: skip
 
 
-async def run(
-    file: Path, title: str, plan: Callable[[Ground, float], Awaitable[list[Turn]]], *, rounds: int, seconds: float
-) -> None:
-    """Seeds, measures, prints and writes."""
+def _processor() -> str:
+    """Returns its name, where the kernel says it."""
+    names = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    return next((line.partition(":")[2].strip() for line in names if line.startswith("model name")), platform.processor())
+
+
+def terminal() -> Console:
+    """Returns where a bench prints, wide enough for its tables where it is no terminal."""
+    return Console(width=None if sys.stdout.isatty() else WIDTH)
+
+
+@asynccontextmanager
+async def laid(console: Console) -> AsyncIterator[Ground]:
+    """Seeds a database of a server of its own; the environment says how many bookings, and which PostgreSQL."""
     bookings, version = int(os.environ.get("BENCH_ROWS", "400000")), os.environ.get("PG", "18")
-    console = Console(width=None if sys.stdout.isatty() else WIDTH)
     with throwaway(version) as postgres, tempfile.TemporaryDirectory(prefix="teppan-bench-") as folder:
         async with AsyncExitStack() as stack:
             ground = Ground(Server(admin_url=postgres.url()), postgres, Path(folder), stack, bookings=bookings)
             console.print(f"seeding {bookings:,} bookings of one station, and half as many again of others ...")
             await ground.begin()
-            planned = await plan(ground, seconds)
-            for sentence in ground.absent:
-                console.print(sentence)
-            bars = Progress(
-                TextColumn(title), BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeElapsedColumn(), console=console
-            )
-            with bars:
-                task = bars.add_task("", total=rounds * len(planned))
-                found = await measured(planned, rounds, lambda: bars.advance(task))
-    rows = rows_of(planned, found)
+            yield ground
+
+
+async def in_turns(console: Console, title: str, planned: Sequence[Turn], rounds: int) -> Found:
+    """Measures all rounds, and shows how far it is."""
+    bars = Progress(
+        TextColumn(title), BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeElapsedColumn(), console=console
+    )
+    with bars:
+        task = bars.add_task("", total=rounds * len(planned))
+        return await measured(planned, rounds, lambda: bars.advance(task))
+
+
+async def run(
+    file: Path, title: str, plan: Callable[[Ground, float], Awaitable[list[Turn]]], *, rounds: int, seconds: float,
+    targets: Sequence[Target] = (),
+) -> None:  # fmt: skip
+    """Seeds, measures, prints and writes."""
+    console = terminal()
+    async with laid(console) as ground:
+        planned = await plan(ground, seconds)
+        for sentence in ground.absent:
+            console.print(sentence)
+        found = await in_turns(console, title, planned, rounds)
+    rows, judged = rows_of(planned, found), judge(targets, found)
     show(console, title, rows)
-    _write(file, {**about(bookings, rounds, version, ground.absent), "rows": [asdict(row) for row in rows]})
-    console.print(f"{file.relative_to(ROOT)} has every figure")
+    limits.show(console, f"{title}: targets", judged)
+    settings = about(ground, rounds=rounds, seconds=seconds)
+    write(console, file, {**settings, "targets": [each.as_json() for each in judged], "rows": [asdict(row) for row in rows]})
 
 
-def _write(file: Path, found: dict[str, object]) -> None:
+def write(console: Console, file: Path, found: Mapping[str, object]) -> None:
+    """Writes figures as JSON, and says where."""
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(found, indent=2) + "\n")
+    console.print(f"{file.relative_to(ROOT)} has every figure")

@@ -9,13 +9,35 @@ import asyncpg
 
 from local.database import ROOT
 from tests.bench.arena import DATABASE, Ground, Turn, run
-from tests.bench.peers import answers, calls, golang, load, servers
+from tests.bench.limits import Target
+from tests.bench.peers import answers, calls, load, servers
 from tests.bench.peers.cpu import Account
 from tests.bench.peers.load import Check
 from tests.bench.peers.seed import BIG, STARTS
 
 FILE = ROOT / "build" / "bench" / "rpc.json"
 CALLERS = 16
+EMPTY, GET, PAGE, CREATE = (
+    f"{work}, {CALLERS} callers" for work in ("an empty call", "GetBooking", "a page of 50", "CreateBooking")
+)
+BARE, INTERCEPTED, TEPPAN, GO, CHECKED, FASTAPI = (
+    "bare grpc.aio",
+    "Teppan, all interceptors",
+    "Teppan",
+    "Go",
+    "Go, checked",
+    "FastAPI",
+)
+TARGETS = (
+    Target(what="an empty call: CPU, of bare grpc.aio's", figure="us a call", of=(EMPTY, INTERCEPTED), to=(EMPTY, BARE), limit=1.25),
+    Target(what="GetBooking: CPU, of Go's", figure="us a call", of=(GET, TEPPAN), to=(GET, GO), limit=3.5),
+    Target(what="GetBooking: rate, of FastAPI's", figure="calls", of=(GET, TEPPAN), to=(GET, FASTAPI), limit=4, at_least=True),
+    Target(what="a page of 50: rate, of Go's", figure="calls", of=(PAGE, TEPPAN), to=(PAGE, GO), limit=0.6, at_least=True),
+    Target(what="a page of 50: rate, of FastAPI's", figure="calls", of=(PAGE, TEPPAN), to=(PAGE, FASTAPI), limit=4, at_least=True),
+    Target(what="CreateBooking: the service's CPU", figure="us a call", of=(CREATE, TEPPAN), unit="us", limit=1_000),
+    Target(what="CreateBooking: rate, of Go's with the same checks", figure="calls", of=(CREATE, TEPPAN), to=(CREATE, CHECKED), limit=0.5,
+           at_least=True),
+)  # fmt: skip
 
 
 def reads(ground: Ground, name: str, running: servers.Running | None, *, http: bool = False, seconds: float) -> list[Turn]:
@@ -33,9 +55,9 @@ def reads(ground: Ground, name: str, running: servers.Running | None, *, http: b
     one = ground.right.booking(ground.right.rows[0])
     accounts = ground.accounts(running.pid)
     return [
-        Turn(work="GetBooking, 16 callers", server=name, measure=lambda: load.measure(
+        Turn(work=GET, server=name, measure=lambda: load.measure(
             get, one.http if http else one.grpc, clients=CALLERS, seconds=seconds, accounts=accounts)),
-        Turn(work="a page of 50, 16 callers", server=name, measure=lambda: load.measure(
+        Turn(work=PAGE, server=name, measure=lambda: load.measure(
             listed, check, clients=CALLERS, seconds=seconds, accounts=accounts, tolerance=0.01)),
     ]  # fmt: skip
 
@@ -52,9 +74,9 @@ async def creates(ground: Ground, name: str, running: servers.Running | None, *,
     days = [(datetime.now(UTC) + timedelta(days=ahead)).date() for ahead in range(5, 200)]
     bodies, offset = calls.create_bodies(BIG, customers, days, STARTS)
     call = calls.create_booking(running.address, authorization=ground.bearer)
-    programs = golang.build() if not ground.absent else None
+    programs = ground.programs
     accounts = ground.accounts(running.pid)
-    return [Turn(work="CreateBooking, 16 callers", server=name, measure=lambda: load.measure_writes(
+    return [Turn(work=CREATE, server=name, measure=lambda: load.measure_writes(
         call, bodies, offset, answers.created, clients=CALLERS, seconds=seconds, programs=programs, accounts=accounts))]  # fmt: skip
 
 
@@ -70,20 +92,20 @@ async def turns(ground: Ground, seconds: float) -> list[Turn]:
             raise answers.Wrong("an empty call has one answer")
 
     made = [
-        Turn(work="an empty call, 16 callers", server=name, measure=lambda call=call, pid=pid: load.measure(  # type: ignore[misc]  # bound here
+        Turn(work=EMPTY, server=name, measure=lambda call=call, pid=pid: load.measure(  # type: ignore[misc]  # bound here
             call, anything, clients=CALLERS, seconds=seconds, accounts=[Account(name="server", pid=pid)]))
-        for name, call, pid in (("bare grpc.aio", floor, bare.pid), ("Teppan, all interceptors", get, empty.pid))
+        for name, call, pid in ((BARE, floor, bare.pid), (INTERCEPTED, get, empty.pid))
     ]  # fmt: skip
     go, checked, teppan, fastapi = (
         await ground.go(checked=False), await ground.go(checked=True), await ground.teppan("bookings"), await ground.fastapi(),
     )  # fmt: skip
     made += [
-        *reads(ground, "Go", go, seconds=seconds), *reads(ground, "Go, checked", checked, seconds=seconds),
-        *reads(ground, "Teppan", teppan, seconds=seconds), *reads(ground, "FastAPI", fastapi, http=True, seconds=seconds),
-        *await creates(ground, "Go, checked", checked, seconds=seconds), *await creates(ground, "Teppan", teppan, seconds=seconds),
+        *reads(ground, GO, go, seconds=seconds), *reads(ground, CHECKED, checked, seconds=seconds),
+        *reads(ground, TEPPAN, teppan, seconds=seconds), *reads(ground, FASTAPI, fastapi, http=True, seconds=seconds),
+        *await creates(ground, CHECKED, checked, seconds=seconds), *await creates(ground, TEPPAN, teppan, seconds=seconds),
     ]  # fmt: skip
     return made
 
 
 if __name__ == "__main__":
-    asyncio.run(run(FILE, "calls", turns, rounds=int(os.environ.get("BENCH_ROUNDS", "5")), seconds=2.0))
+    asyncio.run(run(FILE, "calls", turns, rounds=int(os.environ.get("BENCH_ROUNDS", "5")), seconds=2.0, targets=TARGETS))

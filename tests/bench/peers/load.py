@@ -9,7 +9,8 @@ import asyncio
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +25,9 @@ Check = Callable[[Sequence[bytes]], None]
 CALIBRATION_SECONDS = 0.3
 CALIBRATION_CALLS = 20
 WARM_SECONDS = 1.0
+MANY_CALLS = 100_000
+PACED_AT_ONCE = 100
+"""How many calls by the clock may wait for their answers."""
 SECONDS_MAX = 300
 
 
@@ -86,6 +90,29 @@ async def measure_writes(
     return replace(measured, cpu_seconds=taken.seconds)
 
 
+async def measure_paced(call: Call, check: Check, *, per_second: float, seconds: float) -> Measured:
+    """Measures a call that is made by the clock, on one connection. Raises WrongAnswer.
+
+    A caller who waits for each answer before the next call makes few calls while the server is slow, and his median hides it.
+    Without h2load the calls are one after the other.
+    """
+    expected = await _expected(call, check)
+    return _same(call, await _some(call, PACED_AT_ONCE, 1, max(1, round(per_second * seconds)), per_second), expected, 0.0)
+
+
+@asynccontextmanager
+async def repeated(call: Call, clients: int) -> AsyncIterator[None]:
+    """Lets clients make a call again and again meanwhile. Raises WrongAnswer where they stopped by themselves."""
+    task = asyncio.create_task(_some(call, clients, clients, MANY_CALLS))
+    try:
+        yield
+        if task.done():
+            raise WrongAnswer(f"calls of {call.path} ended: {task.exception() or task.result()}")
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
 async def _expected(call: Call, check: Check) -> int:
     messages = await received(call)
     check(messages)
@@ -105,17 +132,17 @@ def _same(call: Call, measured: Measured, expected: int, tolerance: float) -> Me
     return measured
 
 
-async def _some(call: Call, clients: int, connections: int, calls: int) -> Measured:
+async def _some(call: Call, clients: int, connections: int, calls: int, per_second: float = 0) -> Measured:
     if shutil.which("h2load") is None:
-        return await run_python(call, clients=clients, calls=calls)
+        return await run_python(call, clients=1 if per_second else clients, calls=calls)
     with tempfile.TemporaryDirectory(prefix="teppan-load-") as folder:
-        return await _h2load(call, clients, connections, calls, Path(folder))
+        return await _h2load(call, clients, connections, calls, Path(folder), [f"--rps={per_second}"] if per_second else [])
 
 
-async def _h2load(call: Call, clients: int, connections: int, calls: int, folder: Path) -> Measured:
+async def _h2load(call: Call, clients: int, connections: int, calls: int, folder: Path, pace: Sequence[str]) -> Measured:
     log = folder / "log"
     child = await asyncio.create_subprocess_exec(
-        "h2load", *_options(call, folder), "-n", str(calls), "-c", str(min(connections, calls)), "-m", str(max(1, clients // connections)),
+        "h2load", *_options(call, folder), *pace, "-n", str(calls), "-c", str(min(connections, calls)), "-m", str(max(1, clients // connections)),
         "-t", "1", f"--log-file={log}", f"http://{call.address}{call.path}",
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
@@ -125,6 +152,7 @@ async def _h2load(call: Call, clients: int, connections: int, calls: int, folder
     finally:
         if child.returncode is None:
             child.kill()
+            await child.wait()
     micros = [int(line.split("\t")[2]) for line in log.read_text().splitlines()] if log.exists() else []
     return _parsed(call, said, micros)
 

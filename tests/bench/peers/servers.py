@@ -16,7 +16,7 @@ from pathlib import Path
 
 from local.database import ROOT, SERVICES
 from local.postgres import dies_with_its_parent
-from local.stack import environment, free_ports
+from local.stack import environment, free_ports, health
 from tests.bench.peers.absent import Absent, alone
 from tests.bench.peers.golang import Programs
 
@@ -95,6 +95,7 @@ async def teppan(
         sys.executable, "-m", "tests.bench.serving", what, "--jwks", str(jwks), "--listen", f"127.0.0.1:{ports['bookings']}", "--log", str(log),
     ]  # fmt: skip
     async with _process(f"teppan {what}", command, ports["bookings"], {**environ, **lists, "PYTHONPATH": paths}) as running:
+        await _serves(running, log)
         yield running
 
 
@@ -148,6 +149,16 @@ async def _listens(name: str, child: asyncio.subprocess.Process, port: int, log:
             writer.close()
             await writer.wait_closed()
             return
+
+
+async def _serves(running: Running, log: Path) -> None:
+    """Returns when its health says so: before, calls are refused for what has not been heard of identity yet."""
+    try:
+        async with asyncio.timeout(START_SECONDS):
+            while await health(running.address) != "SERVING":
+                await asyncio.sleep(POLL_SECONDS)
+    except TimeoutError:
+        raise CannotStart(f"{running.address} does not serve: {_end(log)}") from None
 
 
 def _end(log: Path) -> str:

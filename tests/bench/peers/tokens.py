@@ -34,7 +34,7 @@ class Signer:
         jwks.write_text(json.dumps({"keys": [public_jwk(KID, key.public_key())]}))
         return cls(key=key, jwks=jwks)
 
-    def bearer(self, stations: Sequence[UUID], *, role: int = ROLE_AGENT) -> str:
+    def bearer(self, stations: Sequence[UUID], *, role: int = ROLE_AGENT, user: UUID = USER) -> str:
         """Returns the `authorization` of a user who has a role in these stations."""
-        caller = Caller(kind=Kind.USER, subject=str(USER), name="Bo Example", roles=dict.fromkeys(stations, role))
+        caller = Caller(kind=Kind.USER, subject=str(user), name="Bo Example", roles=dict.fromkeys(stations, role))
         return "Bearer " + access_token(key=self.key, kid=KID, caller=caller, now=datetime.now(UTC), lifetime=LIFETIME)
