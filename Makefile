@@ -30,7 +30,7 @@ export PYTHONPATH = services:libs:protos/python:deploy
 export PYTHONTZPATH =
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-long lint format proto docs proto-check baseline lock bench-references bench-list bench-rpc up run status token \
+.PHONY: help demo test test-unit test-long lint format proto docs proto-check baseline lock bench-references bench-list bench-overload bench-rpc up run status token \
 	logs psql events events-replay events-drop sagas referrers referrers-leave audit backup restore down clean certs compose-up compose-down test-compose
 
 help: ## list the commands
@@ -80,6 +80,9 @@ bench-references: .venv/compiled ## what references cost a create, beside the li
 
 bench-list: .venv/compiled ## what lists cost, beside COPY, Go and FastAPI where they are there (BENCH_ROWS=400000; PG=16 too)
 	@$(RUN) -m tests.bench.list
+
+bench-overload: .venv/compiled ## three times the peak, noisy neighbours, readers that stop, idleness (BENCH_SECONDS=60; PG=16 too)
+	@$(RUN) -m tests.bench.overload
 
 bench-rpc: .venv/compiled ## what calls cost, beside Go and FastAPI where they are there (BENCH_ROWS=400000; PG=16 too)
 	@$(RUN) -m tests.bench.rpc

@@ -1,6 +1,5 @@
 """What is measured of lists, each as something that can be done in every round."""
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +11,7 @@ from local.postgres import binaries
 from tests.bench.arena import DATABASE, Ground, Measure
 from tests.bench.peers import calls, copying, load
 from tests.bench.peers.answers import Wrong
-from tests.bench.peers.cpu import Account, spent
+from tests.bench.peers.cpu import Account, busy, spent
 from tests.bench.peers.load import Check
 from tests.bench.peers.raw import Call, Measured, received
 from tests.bench.peers.seed import BIG
@@ -22,8 +21,6 @@ PAGE_ROWS, SMALL_ROWS = 1_000, 50
 FIRST_PAGES = {rows: f"first page of {rows:,}, one caller" for rows in (100, 1_000)}
 TOKENS_DIFFER = 0.01
 """The share of its bytes by which an answer may differ from the first: tokens are not all equally long."""
-BUSY_SECONDS, BUSY_LIMIT_SECONDS, POLL_SECONDS = 0.05, 30, 0.01
-"""A stream runs when it has cost the server so much CPU."""
 PER_SECOND, PACED_SHARE = 20, 2
 """Of GetBooking beside streams, for so many times as long as the others: few calls, beside what a server can do."""
 PARTS = 4
@@ -102,9 +99,7 @@ def beside(ground: Ground, peer: Peer, streams: int, seconds: float) -> Measure:
     async def beside_streams() -> Measured:
         begun = account.seconds()
         async with load.repeated(stream, streams):
-            async with asyncio.timeout(BUSY_LIMIT_SECONDS):
-                while account.seconds() < begun + BUSY_SECONDS:
-                    await asyncio.sleep(POLL_SECONDS)
+            await busy(account, begun)
             return await measure()
 
     return beside_streams if streams else measure

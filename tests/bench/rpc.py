@@ -62,22 +62,26 @@ def reads(ground: Ground, name: str, running: servers.Running | None, *, http: b
     ]  # fmt: skip
 
 
-async def creates(ground: Ground, name: str, running: servers.Running | None, *, seconds: float) -> list[Turn]:
-    """Creates by 16 callers."""
-    if running is None:
-        return []
+async def create_bodies(ground: Ground) -> tuple[list[bytes], int]:
+    """Returns bodies of creates of the big station, and where in each its `request_id` stands."""
     connection = await asyncpg.connect(ground.server.url(DATABASE))
     customers = [
         row["id"] for row in await connection.fetch("SELECT id FROM bookings.customers WHERE station_id = $1 LIMIT 500", BIG)
     ]
     await connection.close()
     days = [(datetime.now(UTC) + timedelta(days=ahead)).date() for ahead in range(5, 200)]
-    bodies, offset = calls.create_bodies(BIG, customers, days, STARTS)
+    return calls.create_bodies(BIG, customers, days, STARTS)
+
+
+async def creates(ground: Ground, name: str, running: servers.Running | None, *, seconds: float) -> list[Turn]:
+    """Creates by 16 callers."""
+    if running is None:
+        return []
+    bodies, offset = await create_bodies(ground)
     call = calls.create_booking(running.address, authorization=ground.bearer)
-    programs = ground.programs
     accounts = ground.accounts(running.pid)
     return [Turn(work=CREATE, server=name, measure=lambda: load.measure_writes(
-        call, bodies, offset, answers.created, clients=CALLERS, seconds=seconds, programs=programs, accounts=accounts))]  # fmt: skip
+        call, bodies, offset, answers.created, clients=CALLERS, seconds=seconds, programs=ground.programs, accounts=accounts))]  # fmt: skip
 
 
 async def turns(ground: Ground, seconds: float) -> list[Turn]:

@@ -4,6 +4,7 @@ The kernel counts in ticks of 10 ms, so a measurement lasts a second at least. T
 account once the parent has waited for it: both are counted, and each once.
 """
 
+import asyncio
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ import psutil
 TICK_SECONDS = 1 / os.sysconf("SC_CLK_TCK")
 TIMES = slice(11, 15)
 """Of /proc/<pid>/stat, where the fields behind the command's name begin at 0: utime, stime, cutime, cstime."""
+
+BUSY_SECONDS, BUSY_LIMIT_SECONDS, POLL_SECONDS = 0.05, 30, 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +55,13 @@ def spent(*accounts: Account) -> Iterator[Spent]:
     begun = {each.name: each.seconds() for each in accounts}
     yield result
     result.seconds.update({each.name: each.seconds() - begun[each.name] for each in accounts})
+
+
+async def busy(account: Account, since: float) -> None:
+    """Returns when a process has taken some time more than that: it does what it was asked to. Raises TimeoutError."""
+    async with asyncio.timeout(BUSY_LIMIT_SECONDS):
+        while account.seconds() < since + BUSY_SECONDS:
+            await asyncio.sleep(POLL_SECONDS)
 
 
 async def postgres(url: str, name: str = "postgres") -> Account:

@@ -21,6 +21,7 @@ PACKAGES = {
     "github.com/jackc/pgx/v4": "golang-github-jackc-pgx-v4-dev",
     "github.com/golang/protobuf": "golang-goprotobuf-dev",
     "google.golang.org/genproto/googleapis/type/date": "golang-google-genproto-dev",
+    "google.golang.org/genproto/googleapis/rpc/errdetails": "golang-google-genproto-dev",
 }
 BUILD_SECONDS = 600
 
@@ -69,7 +70,7 @@ def _built() -> Programs:
 def missing_packages() -> list[str]:
     """Returns the names of the Debian packages that a build needs and this machine lacks."""
     tools = [package for tool, package in TOOLS.items() if shutil.which(tool) is None]
-    return tools + [package for folder, package in PACKAGES.items() if not (LIBRARIES / "src" / folder).is_dir()]
+    return tools + sorted({package for folder, package in PACKAGES.items() if not (LIBRARIES / "src" / folder).is_dir()})
 
 
 def _environ() -> Mapping[str, str]:

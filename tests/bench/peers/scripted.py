@@ -25,13 +25,19 @@ class ClientFails(Exception):
 
 
 async def run_written(
-    call: Call, bodies: Sequence[bytes], offset: int, *, clients: int, seconds: float, programs: Programs | None, most: int = 0
-) -> Measured:
-    """Lets clients send one body after the other, each with a fresh UUID at `offset` (-1: as it is), until the time is over."""
+    call: Call, bodies: Sequence[bytes], offset: int, *, clients: int, seconds: float, programs: Programs | None, most: int = 0,
+    deadline_seconds: float = 0,
+) -> Measured:  # fmt: skip
+    """Lets clients send one body after the other, each with a fresh UUID at `offset` (-1: as it is), until the time is over.
+
+    Only the client in Go knows deadlines; 0 is none.
+    """
     with tempfile.TemporaryDirectory(prefix="teppan-load-") as folder:
         file = Path(folder) / "bodies"
         file.write_bytes(b"".join(len(body).to_bytes(4, "big") + body for body in bodies))
         command = [*(PYTHON if programs is None else (str(programs.load),)), "-bodies", str(file), "-offset", str(offset)]
+        if programs is not None:
+            command += ["-deadline", f"{deadline_seconds}s"]
         processes = 1 if programs is not None else min(PROCESSES, clients, most or PROCESSES)
         shares = [(clients + n) // processes for n in range(processes)]
         mosts = [(most + n) // processes for n in range(processes)]

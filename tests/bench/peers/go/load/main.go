@@ -64,6 +64,12 @@ func main() {
 	clients := flag.Int("clients", 1, "calls at a time, each client on a connection of its own")
 	seconds := flag.Float64("seconds", 1, "how long to begin calls")
 	most := flag.Int64("most", 0, "how many calls to begin at most; 0: no limit")
+	rate := flag.Float64("rate", 0, "calls a second that begin by the clock; 0: each client begins one when it has the answer to the last")
+	deadline := flag.Duration("deadline", 0, "of each call; 0: none")
+	outstanding := flag.Int("outstanding", 1, "with -rate: how many calls may be under way")
+	window := flag.Duration("window", time.Second/4, "with -rate: good answers are counted for each")
+	after := flag.Duration("after", 0, "with -rate: how long clients go on without it afterwards")
+	closed := flag.Int("closed", 1, "with -after: how many clients")
 	flag.Parse()
 
 	prepared, err := read(*bodies)
@@ -73,9 +79,20 @@ func main() {
 	results := make([]seen, *clients)
 	calls := make([]call, *clients)
 	for n := range calls {
-		if calls[n], err = dial(*kind, *target, *path, *authorization); err != nil {
+		if calls[n], err = dial(*kind, *target, *path, *authorization, *deadline); err != nil {
 			log.Fatal(err)
 		}
+	}
+	if *rate > 0 {
+		lasts := time.Duration(*seconds * float64(time.Second))
+		var spent float64
+		var windows []int
+		result := offer(calls, prepared, *offset, *rate, lasts, *outstanding, *window, func() {
+			spent = cpu()
+			windows = again(calls[:min(*closed, len(calls))], prepared, *offset, *after, *window)
+		})
+		write(result.summary(lasts, spent, windows))
+		return
 	}
 	var begun int64
 	var group sync.WaitGroup
@@ -89,9 +106,20 @@ func main() {
 		}(n)
 	}
 	group.Wait()
-	if err := json.NewEncoder(os.Stdout).Encode(summary(results, time.Since(start))); err != nil {
+	write(summary(results, time.Since(start)))
+}
+
+func write(found map[string]interface{}) {
+	if err := json.NewEncoder(os.Stdout).Encode(found); err != nil {
 		log.Fatal(err)
 	}
+}
+
+func min(a, b int) int {
+	if a < b {
+		return a
+	}
+	return b
 }
 
 func read(file string) ([][]byte, error) {
@@ -114,7 +142,7 @@ func read(file string) ([][]byte, error) {
 	return found, nil
 }
 
-func dial(kind, target, path, authorization string) (call, error) {
+func dial(kind, target, path, authorization string, deadline time.Duration) (call, error) {
 	if kind == "http" {
 		return posting("http://"+target+path, authorization), nil
 	}
@@ -129,6 +157,12 @@ func dial(kind, target, path, authorization string) (call, error) {
 	}
 	return func(body []byte) (int, error) {
 		var answer []byte
+		ctx := ctx
+		if deadline > 0 {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(ctx, deadline)
+			defer cancel()
+		}
 		err := connection.Invoke(ctx, path, &body, &answer)
 		return len(answer) + frameBytes, err
 	}, nil
@@ -165,11 +199,7 @@ func client(invoke call, prepared [][]byte, offset int, until time.Time, begun *
 		if most > 0 && number > most {
 			break
 		}
-		body := prepared[number%int64(len(prepared))]
-		if offset >= 0 {
-			body = append([]byte(nil), body...)
-			copy(body[offset:offset+idBytes], fresh())
-		}
+		body := filled(prepared, int(number), offset)
 		start := time.Now()
 		received, err := invoke(body)
 		if err != nil {
@@ -180,6 +210,16 @@ func client(invoke call, prepared [][]byte, offset int, until time.Time, begun *
 		result.received += int64(received)
 	}
 	return result
+}
+
+// filled returns a body, with a fresh UUID in it where it has a place for one.
+func filled(prepared [][]byte, number, offset int) []byte {
+	body := prepared[number%len(prepared)]
+	if offset >= 0 {
+		body = append([]byte(nil), body...)
+		copy(body[offset:offset+idBytes], fresh())
+	}
+	return body
 }
 
 func fresh() string {
@@ -207,14 +247,8 @@ func summary(results []seen, took time.Duration) map[string]interface{} {
 		}
 	}
 	sort.Float64s(micros)
-	quantile := func(q float64) float64 {
-		if len(micros) == 0 {
-			return 0
-		}
-		return micros[int(q*float64(len(micros)-1))]
-	}
 	return map[string]interface{}{
 		"done": len(micros), "failed": failed, "failures": failures, "bytes": received, "seconds": took.Seconds(),
-		"p50_us": quantile(0.5), "p99_us": quantile(0.99),
+		"p50_us": quantile(micros, 0.5), "p99_us": quantile(micros, 0.99),
 	}
 }
