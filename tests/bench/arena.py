@@ -22,6 +22,7 @@ import psutil
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
+from sqlalchemy import make_url
 
 from local import secret
 from local.database import ROOT, SERVICES, Server
@@ -38,6 +39,8 @@ from tests.bench.peers.tokens import Signer
 
 DATABASE = "bench"
 WIDTH = 150
+PLANS = {"enable_sort": "off"}
+"""As for the role bookings_app: a role without it may sort a whole station for each page, and is no peer."""
 LIBRARIES = ("grpcio", "protobuf", "asyncpg", "uvloop")
 Measure = Callable[[], Awaitable[Measured]]
 
@@ -113,7 +116,8 @@ class Ground:
             return None
         role = "bookings_app" if checked else "bookings_owner"
         jwks = self.signer.jwks if checked else None
-        return await self.stack.enter_async_context(servers.go(self.programs, self.server.url(DATABASE, role), checked_by=jwks))
+        url = make_url(self.server.url(DATABASE, role)).update_query_dict(PLANS).render_as_string(hide_password=False)
+        return await self.stack.enter_async_context(servers.go(self.programs, url, checked_by=jwks))
 
     async def fastapi(self) -> servers.Running | None:
         """The FastAPI peer, where its packages can be had."""
