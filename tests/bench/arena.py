@@ -10,7 +10,7 @@ import platform
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -101,11 +101,14 @@ class Ground:
         """A server's time, and Postgres'."""
         return [Account(name="server", pid=pid), self.backends]
 
-    async def teppan(self, what: str, *, python_path: bool = False) -> servers.Running:
-        """Teppan's own."""
+    def service(self, what: str, *, python_path: bool = False) -> AbstractAsyncContextManager[servers.Running]:
+        """Returns what runs a service of Teppan for as long as it is wanted."""
         urls = self.server.roles("bookings", DATABASE)
-        made = servers.teppan(what, urls, jwks=self.signer.jwks, secrets=self.folder / "secrets", python_path=python_path)
-        return await self.stack.enter_async_context(made)
+        return servers.teppan(what, urls, jwks=self.signer.jwks, secrets=self.folder / "secrets", python_path=python_path)
+
+    async def teppan(self, what: str, *, python_path: bool = False) -> servers.Running:
+        """Runs one to the end of the bench."""
+        return await self.stack.enter_async_context(self.service(what, python_path=python_path))
 
     async def go(self, *, checked: bool) -> servers.Running | None:
         """The Go peer, where its toolchain is."""

@@ -106,16 +106,16 @@ async def unread(ground: Ground, seconds: float) -> list[Judged]:
 
 
 async def _unread(ground: Ground, readers: int, what: str, every: float | None, seconds: float) -> list[Judged]:
-    running, row = await ground.teppan("bookings"), ground.right.rows[0]
-    get = calls.get_booking(running.address, BIG, row["id"], authorization=ground.bearer)
-    users = [ground.signer.bearer([BIG], user=UUID(int=number)) for number in range(1, max(1, readers) + 1)]
-    listed = [
-        calls.list_bookings(running.address, BIG, page_size=1_000, rows=ground.right.count, authorization=user) for user in users
-    ]
-    await load.measure_stream(listed[0], ground.right.whole().grpc)  # what is made once, is there
-    async with watched(running.pid) as memory, reading(listed[:readers], every=every):
-        beside = await load.measure_paced(get, ground.right.booking(row).grpc, per_second=GETS_PER_SECOND, seconds=seconds)
     who = f"{readers} {what} readers" if readers else "no reader"
+    users = [ground.signer.bearer([BIG], user=UUID(int=number)) for number in range(1, max(1, readers) + 1)]
+    rows, first = ground.right.count, ground.right.rows[0]
+    async with ground.service("bookings") as running:
+        address = running.address
+        listed = [calls.list_bookings(address, BIG, page_size=1_000, rows=rows, authorization=user) for user in users]
+        get = calls.get_booking(address, BIG, first["id"], authorization=ground.bearer)
+        await load.measure_stream(listed[0], ground.right.whole().grpc)  # what is made once, is there
+        async with watched(running.pid) as memory, reading(listed[:readers], every=every):
+            beside = await load.measure_paced(get, ground.right.booking(first).grpc, per_second=GETS_PER_SECOND, seconds=seconds)
     judged = [Judged(what=f"GetBooking beside {who}: p50", value=beside.p50_ms, unit="ms")]
     if readers:
         added = (memory.highest - memory.before) / readers

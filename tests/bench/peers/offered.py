@@ -12,8 +12,8 @@ from tests.bench.peers.golang import Programs
 from tests.bench.peers.raw import Call
 from tests.bench.peers.scripted import ClientFails
 
-CONNECTIONS = 64
-OUTSTANDING_MAX = 5_000
+CONNECTIONS = 100
+OUTSTANDING_MAX = 8_000
 """Fewer than the server takes on all connections: nothing waits in the client for a place on one."""
 DEADLINE_SECONDS = 1.0
 WINDOW_SECONDS = 0.5
