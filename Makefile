@@ -80,12 +80,15 @@ bench-references: .venv/compiled ## what references cost a create, beside the li
 
 bench-list: .venv/compiled ## what lists cost, beside COPY, Go and FastAPI where they are there (BENCH_ROWS=400000; PG=16 too)
 	@$(RUN) -m tests.bench.list
+	@$(RUN) -m tests.bench.performance
 
 bench-overload: .venv/compiled ## three times the peak, noisy neighbours, readers that stop, idleness (BENCH_SECONDS=60; PG=16 too)
 	@$(RUN) -m tests.bench.overload
+	@$(RUN) -m tests.bench.performance
 
 bench-rpc: .venv/compiled ## what calls cost, beside Go and FastAPI where they are there (BENCH_ROWS=400000; PG=16 too)
 	@$(RUN) -m tests.bench.rpc
+	@$(RUN) -m tests.bench.performance
 
 up: .venv/compiled ## start the stack in the background and say how to call it (PORTS='bookings=6052')
 	@$(RUN) -m local up --ports '$(PORTS)'
