@@ -118,7 +118,7 @@ class Calls:
             started = time.monotonic()
             call, authorization = _begun(method, context)
             try:
-                request = await self._admit(call, method, raw, authorization)
+                request = await self._admit(call, method, raw, authorization, started)
                 body = serialise(await handle(request, context))
             except BaseException as error:  # noqa: BLE001  # what is no answer is raised again
                 status = self._status(call, error)
@@ -137,7 +137,7 @@ class Calls:
             started = time.monotonic()
             call, authorization = _begun(method, context)
             try:
-                request = await self._admit(call, method, raw, authorization)
+                request = await self._admit(call, method, raw, authorization, started)
                 await self._send(call, handle(request, context), serialise, context)
             except BaseException as error:  # noqa: BLE001  # what is no answer is raised again
                 status = self._status(call, error)
@@ -149,8 +149,10 @@ class Calls:
 
         return streaming
 
-    async def _admit(self, call: Call, method: Method, raw: bytes, authorization: str | None) -> Any:
+    async def _admit(self, call: Call, method: Method, raw: bytes, authorization: str | None, started: float) -> Any:
         """Returns the request, once everything that can be said of it without the handler is good. Raises faults."""
+        if method.places is not None and call.deadline is not None:
+            method.places.refuse_late(call.deadline, started)
         call.end_at(call.deadline, LATE)
         self._deadlines.begin(call)
         if not method.public:

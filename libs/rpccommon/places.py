@@ -26,15 +26,18 @@ PATIENCE_SECONDS = 1.0
 FIRST_GUESS_SECONDS = 0.005
 SMOOTHING = 0.05
 """The weight of the newest call in the average of how long calls take."""
+KNOWN_SECONDS = 1.0
+"""For how long that average is believed: where every call is refused by it, one has to show that it holds no more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """How many calls of each class a process has under way at once."""
 
-    reads: int = 32
-    writes: int = 16
-    """As many as there are connections: more would only wait for one."""
+    reads: int = 8
+    writes: int = 8
+    """Together as many as there are connections: more would only wait for one. Few, too, keep the turns of the event loop short, in
+    which new calls are taken on, and refused: with 32 and 16 what came in was refused too late (see `acceptors`)."""
     services: int = 64
     """Questions of other services: they must not wait behind users."""
     streams: int = 64
@@ -110,11 +113,18 @@ class Places:
         self._queues: OrderedDict[Hashable, deque[_Waiter]] = OrderedDict()
         self._waiting = 0
         self._seconds = FIRST_GUESS_SECONDS
+        self._known = -KNOWN_SECONDS
+        """When that was last seen, by the monotonic clock."""
 
     async def enter(self, tenant: Hashable, left: float | None) -> None:
         """Takes a place for a call that has `left` seconds. Raises Overloaded; each call that entered has to leave."""
         if not self.take(tenant):
             await self._wait(tenant, left)
+
+    def refuse_late(self, deadline: float, now: float) -> None:
+        """Raises Overloaded for a call that has less time left than calls take at present: it would only keep others waiting."""
+        if deadline - now < self._seconds and now - self._known < KNOWN_SECONDS:
+            raise self._overloaded()
 
     def take(self, tenant: Hashable) -> bool:
         """Takes a place where one is free and nobody waits for it; whether it has. Then the call has to leave."""
@@ -148,6 +158,7 @@ class Places:
             del self._of[tenant]
         if seconds is not None:
             self._seconds += SMOOTHING * (seconds - self._seconds)
+            self._known = time.monotonic()
         if self._waiting:
             self._pass_on()
 

@@ -12,10 +12,10 @@ import structlog
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
+from rpccommon.acceptors import Acceptors
 from rpccommon.calls import Calls
-from rpccommon.client import KEEPALIVE_SECONDS, MESSAGE_BYTES_MAX
 from rpccommon.health import Health
-from rpccommon.listening import CannotListen, host_and_port
+from rpccommon.listening import CannotListen
 from rpccommon.methods import Methods
 from rpccommon.shape import REQUEST_BYTES_MAX
 from tls import Tls
@@ -29,23 +29,8 @@ READY_PATIENCE_SECONDS = 1.5
 READY_ATTEMPTS = 2
 """One failure may be a connection that was cut, or a moment in which this process did not run. Together they take less than the
 shortest deadline of a method of ours: who waited for a database that froze is told so."""
-CALLS_OF_CONNECTION_MAX = 100
-"""Further calls of a connection wait at its client: no connection takes all places of the process, or much of its memory."""
 WORKER_PAUSE_SECONDS = (0.1, 5.0)
 WORKER_STEADY_SECONDS = 30.0
-
-OPTIONS = (
-    ("grpc.so_reuseport", 0),  # else a second process shares the port, instead of failing
-    ("grpc.compression_enabled_algorithms_bitset", 1),  # none: else a compressed request grows a thousandfold before it is refused
-    ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
-    ("grpc.max_concurrent_streams", CALLS_OF_CONNECTION_MAX),
-    ("grpc.http.overload_protection", 0),  # it refuses streams that a client may open, while it still counts those that are over
-    ("grpc.keepalive_time_ms", 20_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.http2.ping_timeout_ms", 10_000),
-    ("grpc.http2.min_ping_interval_without_data_ms", int(KEEPALIVE_SECONDS * 800)),  # below what our clients send
-    ("grpc.keepalive_permit_without_calls", 1),  # else a quiet connection may be looked after every two hours only, and is closed
-)
 
 log = structlog.get_logger()
 
@@ -83,9 +68,7 @@ class Server:
 
     async def start(self) -> int:
         """Listens, and says NOT_SERVING until it is ready; the port. Raises CannotListen."""
-        host_and_port(self._listen)
         largest = max([REQUEST_BYTES_MAX, *(policy.max_request_bytes for policy in self._calls.policies.values())])
-        self._server = grpc.aio.server(options=[*OPTIONS, ("grpc.max_receive_message_length", largest)])
         methods: Any = Methods(self._calls)  # stands for the server where generated code registers
         for register in self._register:
             register(methods)
@@ -94,21 +77,14 @@ class Server:
             names = [*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME]
             add: Any = reflection_pb2_grpc.add_ServerReflectionServicer_to_server  # has no types
             add(reflection.aio.ReflectionServicer(names), methods)
-        self._server.add_generic_rpc_handlers((methods,))
+        self._acceptors = Acceptors(methods, message_bytes_max=largest)
         try:
-            port = self._bind(self._server)
-        except RuntimeError as error:
-            raise CannotListen(f"{self._service} cannot listen on {self._listen}: the port is taken, or is not ours") from error
-        await self._server.start()
+            port = await self._acceptors.listen(self._listen, self._tls)
+        except CannotListen as refusal:
+            raise CannotListen(f"{self._service} {refusal}") from refusal
         self._watching = asyncio.create_task(self._watch(), name=f"readiness of {self._service}")
         log.info("listening", service=self._service, address=self._listen, port=port)
         return port
-
-    def _bind(self, server: grpc.aio.Server) -> int:
-        if self._tls is None:
-            return server.add_insecure_port(self._listen)
-        pair = (self._tls.key, self._tls.certificate)
-        return server.add_secure_port(self._listen, grpc.ssl_server_credentials([pair], self._tls.ca, require_client_auth=True))
 
     async def stop(self) -> None:
         """Says NOT_SERVING, goes on for a while, ends streams at their next message, refuses what is new, then stops."""
@@ -118,7 +94,7 @@ class Server:
         log.info("draining", service=self._service, seconds=self._drain_seconds)
         await asyncio.sleep(self._drain_seconds)
         self._calls.drain()
-        await self._server.stop(GRACE_SECONDS)
+        await self._acceptors.stop(GRACE_SECONDS)
         log.info("stopped", service=self._service)
 
     async def _watch(self) -> None:

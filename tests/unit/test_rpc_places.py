@@ -1,6 +1,7 @@
 """Who gets a place when there are fewer than callers, who waits, and who is refused at once."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import grpc
@@ -8,8 +9,8 @@ import pytest
 from teppan.bookings.v1 import bookings_pb2, bookings_pb2_grpc
 
 from faults import Overloaded
-from rpccommon.places import PATIENCE_SECONDS, WAITING_MAX, Limits, Places
-from rpccommon.server import CALLS_OF_CONNECTION_MAX
+from rpccommon.acceptors import CALLS_OF_CONNECTION_MAX
+from rpccommon.places import KNOWN_SECONDS, PATIENCE_SECONDS, WAITING_MAX, Limits, Places
 from tests.unit.rpc_bookings import CANCEL, GET, LIST, VIEWER, Bookings, failure
 from tests.unit.rpc_stage import Stage, bearer, details, stage, user
 
@@ -27,6 +28,19 @@ async def begun(entering: "asyncio.Task[None]") -> bool:
     for _ in range(5):
         await asyncio.sleep(0)
     return entering.done()
+
+
+def test_a_call_is_not_begun_that_has_less_time_than_calls_take() -> None:
+    places = Places("calls", 1)
+    places.refuse_late(0.001, 0.0)  # nothing is known yet
+    assert places.take("a")
+    places.leave("a", 20.0)  # so on average they take 1 s
+    now = time.monotonic()
+    places.refuse_late(now + 2, now)
+    with pytest.raises(Overloaded):
+        places.refuse_late(now + 0.5, now)
+    later = now + KNOWN_SECONDS + 0.1
+    places.refuse_late(later + 0.5, later)  # where all are refused, one has to show that it holds no more
 
 
 async def test_a_place_is_taken_at_once_while_there_is_one_and_passed_on_when_it_is_free() -> None:
