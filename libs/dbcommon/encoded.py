@@ -6,6 +6,7 @@ transaction. Every page ends at its own key: it does not matter in which batch i
 """
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ from dbcommon.keyset import Key, Keyset
 from pages import PAGE_BYTES_MAX
 from rowwire import COPY_HEADER, COPY_TRAILER, Encoder, Framing
 
-BATCH_BYTES = 1024 * 1024
+BATCH_BYTES = 512 * 1024
 BATCH_ROWS_MAX = 8_000
 
 
@@ -39,23 +40,22 @@ class _Batch:
 
 async def encoded(database: Database, keyset: Keyset, encoder: Encoder, *, pages_max: int = 0) -> AsyncIterator[EncodedPage]:
     """The pages of a list to its end, or so many of them; 0 is no limit. A page has `keyset.page_size` rows, or 1 MiB."""
-    batch, sent = await _first(database, keyset), 0
+    made, sent = deque(_pages(await _first(database, keyset), keyset, encoder)), 0  # rows as they came are let go at once
     coming: asyncio.Task[_Batch] | None = None
     try:
         while True:
-            made = list(_pages(batch, keyset, encoder))
-            end = made[-1].next
-            for page in made:
+            end, size = made[-1].next, len(made[-1].body)
+            while made:
                 sent += 1
                 if coming is None and end is not None and sent > 1 and (not pages_max or sent < pages_max):
-                    coming = asyncio.create_task(_more(database, keyset.following(end), len(page.body)))
-                yield page
+                    coming = asyncio.create_task(_more(database, keyset.following(end), size))
+                yield made.popleft()
                 if sent == pages_max:
                     return
             if end is None:
                 return
             keyset = keyset.following(end)
-            batch = await (coming or _more(database, keyset, len(made[-1].body)))
+            made.extend(_pages(await (coming or _more(database, keyset, size)), keyset, encoder))
             coming = None
     finally:
         if coming is not None:
