@@ -1,4 +1,4 @@
-"""What is done to the processes of a stack: killed at once, or frozen for a while; the supervisor starts again what ends."""
+"""What is done to the services of a stack: killed at once, or frozen for a while; the supervisor starts again what ends."""
 
 import asyncio
 import os
@@ -6,6 +6,7 @@ import random
 import signal
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from local.stack import Stack
 from tests.deployed import eventually
@@ -22,9 +23,24 @@ class Rhythm:
     long_share: float
 
 
+class Breaks(Protocol):
+    """Breaks something of a stack, again and again."""
+
+    @property
+    def service(self) -> str:
+        """The name of what it breaks."""
+
+    @property
+    def done(self) -> Counter[str]:
+        """How often, by what it did."""
+
+    async def strike(self) -> None:
+        """Waits a moment, breaks it, and returns when it runs again."""
+
+
 @dataclass(kw_only=True)
 class Breaking:
-    """Breaks one service's process, again and again."""
+    """Breaks one service's process."""
 
     stack: Stack
     service: str
@@ -42,18 +58,13 @@ class Breaking:
             await self._pause(self.rhythm.long if long else self.chance.uniform(0, self.rhythm.paused_max))
 
     async def _kill(self) -> None:
-        pid = self._pid()
+        pid = pid_of(self.stack, self.service)
         os.kill(pid, signal.SIGKILL)
         self.done["killed"] += 1
-
-        def runs() -> bool:
-            status = self.stack.supervisor.status_of(self.service)
-            return status.state == "RUNNING" and status.pid != pid
-
-        await eventually(runs)
+        await replaced(self.stack, self.service, pid)
 
     async def _pause(self, seconds: float) -> None:
-        pid = self._pid()
+        pid = pid_of(self.stack, self.service)
         os.kill(pid, signal.SIGSTOP)
         try:
             await asyncio.sleep(seconds)
@@ -61,7 +72,19 @@ class Breaking:
             os.kill(pid, signal.SIGCONT)
         self.done["paused long" if seconds == self.rhythm.long else "paused"] += 1
 
-    def _pid(self) -> int:
-        pid = self.stack.supervisor.status_of(self.service).pid
-        assert pid, f"{self.service} does not run"  # a signal to 0 would be one to this process
-        return pid
+
+def pid_of(stack: Stack, name: str) -> int:
+    """Returns the process ID of a program of the stack, which runs."""
+    pid = stack.supervisor.status_of(name).pid
+    assert pid, f"{name} does not run"  # a signal to 0 would be one to this process
+    return pid
+
+
+async def replaced(stack: Stack, name: str, pid: int) -> None:
+    """Returns when another process than `pid` has run for a second."""
+
+    def runs() -> bool:
+        status = stack.supervisor.status_of(name)
+        return status.state == "RUNNING" and status.pid != pid
+
+    await eventually(runs)

@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -13,19 +14,22 @@ from teppan.bookings.v1 import bookings_pb2
 from teppan.client import aio
 from teppan.identity.v1 import stations_pb2
 
+from tests.faults.once import Asked
+
 CALL_SECONDS = 20.0
 """Longer than the longest pause of a process: most calls outlast it."""
 CODE_DIGITS = 12
 MINE = "Chaos"
 """The name of the stations that are made here."""
 EXPECTED = {
-    "FAILED_PRECONDITION": {"REFERENCE_CLOSED", "STATION_STATE", "USER_STATE", "STILL_REFERENCED", "NOT_CLOSED_YET", "SLOT_FULL"},
+    "FAILED_PRECONDITION": {
+        "REFERENCE_CLOSED", "STATION_STATE", "USER_STATE", "STILL_REFERENCED", "NOT_CLOSED_YET", "SLOT_FULL", "BOOKING_STATE",
+    },
     "UNAVAILABLE": {"", "FEED_STALE", "PEER_UNAVAILABLE", "DATABASE_UNAVAILABLE"},
     "ABORTED": {"REQUEST_IN_FLIGHT", "LOCK_TIMEOUT"},
     "DEADLINE_EXCEEDED": {"", "DEADLINE_EXCEEDED"},
     "RESOURCE_EXHAUSTED": {"OVERLOADED", "LOGIN_BUSY"},
-    "CANCELLED": {""},
-}
+}  # fmt: skip
 """How calls may be answered while processes are killed and things closed: reasons by code. Anything else is a failure."""
 
 
@@ -35,6 +39,8 @@ class World:
 
     chance: random.Random
     backend: Backend
+    bare: Any
+    """A stub of BookingsService on a channel as gRPC makes it."""
     token: str = field(repr=False)
     lasting: list[str] = field(default_factory=list)
     """Stations that are turned to and fro."""
@@ -44,6 +50,9 @@ class World:
     customers: dict[str, list[str]] = field(default_factory=dict)
     """By station."""
     unpaid: list[bookings_pb2.Booking] = field(default_factory=list)
+    uncancelled: list[bookings_pb2.Booking] = field(default_factory=list)
+    asked: list[Asked] = field(default_factory=list)
+    """Requests that have one effect, in the order in which they were first sent."""
     kept: dict[str, set[UUID]] = field(default_factory=dict)
     """What was acknowledged, by table."""
     purged: dict[str, set[UUID]] = field(default_factory=dict)
@@ -63,16 +72,32 @@ class World:
 
     async def ask(self, method: str, request: Any) -> tuple[Any, str]:
         """The answer; or None, and the reason."""
+        return await self.heard(method, self.backend.method(method), request)
+
+    async def heard(self, name: str, method: Callable[..., Awaitable[Any]], request: Any) -> tuple[Any, str]:
+        """As `ask`, of a method of any client."""
         try:
-            answer = await self.backend.method(method)(request, metadata=bearer(self.token), timeout=CALL_SECONDS)
+            answer = await method(request, metadata=bearer(self.token), timeout=CALL_SECONDS)
         except grpc.RpcError as error:
             told = aio.refusal(error)
-            self.told[method, told.code, told.reason] += 1
+            self.told[name, told.code, told.reason] += 1
             if told.reason not in EXPECTED.get(told.code, ()):
-                self.unexpected.append(f"{method}: {told}")
+                self.unexpected.append(f"{name}: {told}")
             return None, told.reason
-        self.told[method, "OK", ""] += 1
+        self.told[name, "OK", ""] += 1
         return answer, ""
+
+    async def effect(self, method: str, request: Any) -> Any:
+        """As `call`, of a request that is sent again later."""
+        self.asked.append(Asked(method=method, request=request))
+        return await self.send(self.asked[-1])
+
+    async def send(self, asked: Asked) -> Any:
+        """Sends such a request, for the first time or again."""
+        answer, reason = await self.ask(asked.method, asked.request)
+        if wrong := asked.note(answer, refused=reason in EXPECTED["FAILED_PRECONDITION"]):
+            self.unexpected.append(f"{asked.method} {asked.mark}: {wrong}")
+        return answer
 
     async def new_station(self) -> str:
         """Makes one, with a week; empty where it did not come to be."""
@@ -81,6 +106,8 @@ class World:
             request_id=new_id(), code=code, name=MINE, time_zone="Europe/Paris", currency_code="EUR"
         )
         answer = await self.call("stations.CreateStation", new)
+        if answer:
+            self.keep("identity.stations", answer.station.station_id)
         if not answer or not await self.call("slots.UpdateSchedule", week(answer.station.station_id)):
             return ""
         return str(answer.station.station_id)
