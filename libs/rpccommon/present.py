@@ -10,8 +10,10 @@ from uuid import UUID
 from callers import ANYBODY, Caller
 from faults import Fault
 
-LOOK_SECONDS = 0.02
-"""A tenth of what a deadline of a fifth of a second keeps back; who sets a shorter one is told by gRPC itself."""
+LOOKS_APART = 0.02
+"""In seconds: a tenth of what a deadline of a fifth of a second keeps back; who sets a shorter one is told by gRPC itself."""
+LOOKS_APART_MAX = 0.25
+"""What is set anew while a call is under way is seen by then."""
 
 
 @dataclass(slots=True, eq=False)
@@ -50,28 +52,37 @@ class Deadlines:
     def __init__(self) -> None:
         """Nothing is under way."""
         self._calls: set[Call] = set()
-        self._looks = False
+        self._next: asyncio.TimerHandle | None = None
+        self._next_at = 0.0
+        """By the monotonic clock."""
 
     def begin(self, call: Call) -> None:
         """Looks after a call from now on."""
         self._calls.add(call)
-        if not self._looks:
-            self._looks = True
-            asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look)
+        if self._next is None or (call.due is not None and call.due < self._next_at):
+            self._look()
 
     def end(self, call: Call) -> None:
         """It has ended."""
         self._calls.discard(call)
 
     def _look(self) -> None:
-        now = time.monotonic()
+        now, soonest = time.monotonic(), None
         for call in self._calls:
-            if call.due is not None and call.due <= now and call.task is not None:
+            if call.due is None:
+                continue
+            if call.due <= now and call.task is not None:
                 call.due, call.overdue = None, call.late
                 call.task.cancel()
-        self._looks = bool(self._calls)
-        if self._looks:
-            asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look)
+            elif soonest is None or call.due < soonest:
+                soonest = call.due
+        if self._next is not None:
+            self._next.cancel()
+            self._next = None
+        if self._calls:
+            wait = LOOKS_APART_MAX if soonest is None else min(max(soonest - now, LOOKS_APART), LOOKS_APART_MAX)
+            self._next_at = now + wait
+            self._next = asyncio.get_running_loop().call_later(wait, self._look)
 
 
 present: ContextVar[Call | None] = ContextVar("call", default=None)
