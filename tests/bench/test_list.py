@@ -13,6 +13,7 @@ from tests.bench.peers import load
 from tests.bench.rpc import PAGE, TEPPAN
 
 
+@pytest.mark.long
 @pytest.mark.skipif("TEPPAN_DATABASE_URL" in os.environ, reason="the bench starts a server of its own")
 async def test_every_list_has_its_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pg: str) -> None:
     monkeypatch.setenv("BENCH_ROWS", "2000")

@@ -218,6 +218,7 @@ async def test_the_checked_peer_refuses_what_teppan_refuses(
                 await received(call)
 
 
+@pytest.mark.long
 async def test_the_peer_in_fastapi_answers_what_the_database_has(ground: Ground) -> None:
     right, python = await ground.answers(), or_skip(servers.install_fastapi)
     running: AbstractAsyncContextManager[Running] = servers.fastapi(python, ground.url(ALL_ROWS))

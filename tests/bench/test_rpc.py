@@ -9,6 +9,7 @@ import pytest
 from tests.bench import arena, rpc
 
 
+@pytest.mark.long
 @pytest.mark.skipif("TEPPAN_DATABASE_URL" in os.environ, reason="the bench starts a server of its own")
 async def test_every_server_that_is_there_has_its_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pg: str) -> None:
     monkeypatch.setenv("BENCH_ROWS", "1000")
