@@ -16,7 +16,8 @@ from rpccommon.listening import CannotListen, host_and_port
 from tls import Tls
 
 ACCEPTORS = 16
-"""As many calls as are under way at once (`places.Limits`), so that there is one to take on the next."""
+"""As many as reads and writes that are under way at once (`places.Limits`). The kernel spreads connections over them: who has one
+connection has one acceptor."""
 CALLS_OF_CONNECTION_MAX = 100
 """Further calls of a connection wait at its client: no connection takes all places of the process, or much of its memory."""
 UNREQUESTED_SECONDS = 5

@@ -1,6 +1,6 @@
 """What stands around every call, unary or streaming, in one flat function each; the order of the steps is written once.
 
-call ID -> who calls -> how large -> can it be parsed -> counts and lengths -> which stations -> may they -> is it well formed
+call ID -> whether there is time -> who calls -> how large -> can it be parsed -> counts and lengths -> which stations -> may they -> is it well formed
 -> is this process ready and fresh -> the handler; then faults as status, the line of the log, the metrics.
 Nothing of a request is looked at before its token is good, and each step costs little whatever the request holds.
 """
@@ -18,7 +18,7 @@ from google.rpc import status_pb2
 from teppan.common.v1 import options_pb2
 from teppan.common.v1.options_pb2 import MethodPolicy
 
-from faults import DatabaseUnavailable, DeadlineExceeded, Fault, ReaderTooSlow, ServerStopping
+from faults import Code, DatabaseUnavailable, DeadlineExceeded, Fault, ReaderTooSlow, ServerStopping
 from ids import new_text
 from rpccommon.auth import Permission, Verifier
 from rpccommon.places import Classes, Limits, Places
@@ -127,8 +127,8 @@ class Calls:
                 return body
             finally:
                 self._ended(call, method, started)
-            _tell(context, call, status)
-            return b""  # which gRPC leaves out beside an error
+            await _tell(context, call, status)
+            return b""  # which a client does not see beside an error
 
         return unary
 
@@ -145,13 +145,14 @@ class Calls:
                 return
             finally:
                 self._ended(call, method, started)
-            _tell(context, call, status)  # gRPC sends it: who takes nothing does not take this either, until it reads on
+            # Outside of all else: who takes nothing does not take this either, until it reads on.
+            await _tell(context, call, status)
 
         return streaming
 
     async def _admit(self, call: Call, method: Method, raw: bytes, authorization: str | None, started: float) -> Any:
         """Returns the request, once everything that can be said of it without the handler is good. Raises faults."""
-        if method.places is not None and call.deadline is not None:
+        if method.places is not None and call.deadline is not None and self.unready is None:
             method.places.refuse_late(call.deadline, started)
         call.end_at(call.deadline, LATE)
         self._deadlines.begin(call)
@@ -255,11 +256,17 @@ def _deadline_of(method: Method, context: Context) -> float | None:
     return None if asked is None else time.monotonic() + asked
 
 
-def _tell(context: Context, call: Call, status: status_pb2.Status) -> None:
-    """Has gRPC end the call with an error. `context.abort` would do it by an exception, and costs a refusal a third more."""
+async def _tell(context: Context, call: Call, status: status_pb2.Status) -> None:
+    """Ends the call with an error.
+
+    Only `context.abort` sends nothing before the status: else a client that retries by a service config would not retry. No such client
+    is to retry OVERLOADED, and an abort is an exception, which makes a refusal a third dearer.
+    """
     metadata = [(CALL_ID_KEY, call.call_id), (DETAILS_KEY, status.SerializeToString())]
     if (seconds := retry_seconds(status)) is not None:  # what RetryInfo says, to the clients that retry by a service config
         metadata.append((PUSHBACK_KEY, str(int(seconds * 1000))))
+    if status.code != Code.RESOURCE_EXHAUSTED.value:
+        await context.abort(CODES[status.code], status.message, tuple(metadata))
     context.set_code(CODES[status.code])
     context.set_details(status.message)
     context.set_trailing_metadata(tuple(metadata))

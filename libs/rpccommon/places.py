@@ -92,7 +92,7 @@ class Classes:
             del self._streams_of[who]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Waiter:
     tenant: Hashable
     turn: asyncio.Future[None]
@@ -122,8 +122,8 @@ class Places:
             await self._wait(tenant, left)
 
     def refuse_late(self, deadline: float, now: float) -> None:
-        """Raises Overloaded for a call that has less time left than calls take at present: it would only keep others waiting."""
-        if deadline - now < self._seconds and now - self._known < KNOWN_SECONDS:
+        """Raises Overloaded where no place is free, for a call that has less time left than calls take at present."""
+        if self._running >= self.limit and deadline - now < self._seconds and now - self._known < KNOWN_SECONDS:
             raise self._overloaded()
 
     def take(self, tenant: Hashable) -> bool:
@@ -143,11 +143,27 @@ class Places:
         self._waiting += 1
         self._pass_on()  # somebody else's half may be what everybody waits for
         try:
-            await waiter.turn
+            async with asyncio.timeout(patience):
+                await waiter.turn
+        except TimeoutError:
+            self._give_up(waiter)
+            raise self._overloaded() from None
         except asyncio.CancelledError:
-            if waiter.turn.done() and not waiter.turn.cancelled() and waiter.turn.exception() is None:
-                self.leave(tenant, None)  # it was given a place in the same moment
+            self._give_up(waiter)
             raise
+
+    def _give_up(self, waiter: _Waiter) -> None:
+        """Forgets who waits no longer, or takes the place back that it was given in the same moment."""
+        if waiter.turn.done() and not waiter.turn.cancelled():
+            if waiter.turn.exception() is None:
+                self.leave(waiter.tenant, None)
+            return
+        queue = self._queues.get(waiter.tenant)
+        if queue is not None and waiter in queue:
+            queue.remove(waiter)
+            self._waiting -= 1
+            if not queue:
+                del self._queues[waiter.tenant]
 
     def leave(self, tenant: Hashable, seconds: float | None) -> None:
         """Gives a place back; `seconds` is how long it was used, where that says how long calls take."""

@@ -59,7 +59,7 @@ class Deadlines:
     def begin(self, call: Call) -> None:
         """Looks after a call from now on."""
         self._calls.add(call)
-        if self._next is None or (call.due is not None and call.due < self._next_at):
+        if self._next is None or (call.due is not None and max(call.due, time.monotonic() + LOOKS_APART) < self._next_at):
             self._look()
 
     def end(self, call: Call) -> None:

@@ -30,12 +30,38 @@ async def begun(entering: "asyncio.Task[None]") -> bool:
     return entering.done()
 
 
+async def test_who_waits_in_vain_is_refused_though_nobody_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rpccommon.places.PATIENCE_SECONDS", 0.05)
+    places = Places("calls", 1)
+    await places.enter("a", None)
+    for left in (None, 0.1):
+        with pytest.raises(Overloaded):
+            await asyncio.wait_for(places.enter("b", left), 5)
+    places.leave("a", None)
+    assert places.take("b")
+
+
+async def test_who_gave_up_waits_no_longer() -> None:
+    places = Places("calls", 1)
+    await places.enter("a", None)
+    for _ in range(3):
+        crowd = [asyncio.create_task(places.enter(str(n), None)) for n in range(WAITING_MAX)]
+        assert not await begun(crowd[-1])
+        for each in crowd:
+            each.cancel()
+        await asyncio.wait(crowd)
+    places.leave("a", None)
+    await asyncio.wait_for(places.enter("c", None), 5)
+
+
 def test_a_call_is_not_begun_that_has_less_time_than_calls_take() -> None:
     places = Places("calls", 1)
     places.refuse_late(0.001, 0.0)  # nothing is known yet
     assert places.take("a")
     places.leave("a", 20.0)  # so on average they take 1 s
     now = time.monotonic()
+    places.refuse_late(now + 0.5, now)  # there is a free place
+    assert places.take("a")
     places.refuse_late(now + 2, now)
     with pytest.raises(Overloaded):
         places.refuse_late(now + 0.5, now)
