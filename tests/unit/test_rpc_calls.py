@@ -3,6 +3,7 @@
 import asyncio
 import io
 import time
+from importlib.resources import files
 from typing import Any
 from uuid import UUID
 
@@ -10,12 +11,12 @@ import grpc
 import pytest
 from google.protobuf.message import Message
 from google.rpc import code_pb2
-from teppan.bookings.v1 import bookings_pb2
+from teppan.bookings.v1 import bookings_pb2, bookings_pb2_grpc
 from teppan.common.v1 import options_pb2, references_pb2, references_pb2_grpc
 from teppan.identity.v1 import tokens_pb2, tokens_pb2_grpc
 
 from callers import Kind
-from faults import FeedStale
+from faults import DatabaseUnavailable, Fault, FeedStale, Overloaded
 from rpccommon.present import caller
 from tests.unit.rpc_bookings import (
     BOOKING,
@@ -109,6 +110,19 @@ async def test_who_waited_for_a_database_that_froze_is_told_so_before_the_deadli
 async def test_a_timeout_of_the_handlers_own_is_no_deadline_but_a_bug(on: Stage, bookings: Bookings) -> None:
     bookings.fault = TimeoutError()
     assert (await failure(on.bookings.GetBooking(GET, metadata=VIEWER))).code() is grpc.StatusCode.INTERNAL
+
+
+@pytest.mark.parametrize(("fault", "attempts"), [(DatabaseUnavailable("it restarts"), 4), (Overloaded("too much"), 1)])
+async def test_a_client_that_retries_by_a_service_config_retries_what_is_unavailable(
+    on: Stage, bookings: Bookings, monkeypatch: pytest.MonkeyPatch, fault: Fault, attempts: int
+) -> None:
+    """It does so only where nothing was sent before the status."""
+    monkeypatch.setattr(type(fault), "retry_seconds", 0.01)  # as the answer asks it to wait
+    bookings.fault = fault
+    options = [("grpc.service_config", (files("teppan") / "service_config.json").read_text())]
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{on.port}", options=options) as channel:
+        await failure(bookings_pb2_grpc.BookingsServiceStub(channel).GetBooking(GET, metadata=VIEWER))
+    assert len(bookings.calls) == attempts
 
 
 @pytest.mark.parametrize("method", ["GetBooking", "ListBookings"])
