@@ -62,7 +62,7 @@ async def ensure(references: References, *stations: UUID) -> None:
 @pytest.fixture
 def ran() -> Iterator[list[tuple[str, Sequence[Any]]]]:
     """The statements that ran."""
-    with statements() as seen:
+    with statements(everywhere=True) as seen:  # a fixture has no task of the test's
         yield seen
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import asyncpg
@@ -26,19 +27,31 @@ def connections_of(database: Database, taken: list[asyncpg.Connection] | None = 
     return taken
 
 
+WATCHED: ContextVar[object] = ContextVar("watched", default=None)
+
+
 @contextmanager
-def statements() -> Iterator[list[tuple[str, Sequence[Any]]]]:
-    """Every statement that any database of this process runs meanwhile, as Postgres gets it, with its parameters."""
+def statements(*, everywhere: bool = False) -> Iterator[list[tuple[str, Sequence[Any]]]]:
+    """Every statement that this task runs, and those that it begins, as Postgres gets it, with its parameters.
+
+    `everywhere` is those of the whole process, where stacks that other tests share go on meanwhile.
+    """
     seen: list[tuple[str, Sequence[Any]]] = []
+    token = WATCHED.set(seen)
+
+    def ours() -> bool:
+        return everywhere or WATCHED.get() is seen
 
     def noting(sql: str) -> tuple[str, Sequence[str]]:
         made = compiled(sql)
-        seen.append((made[0], ()))
+        if ours():
+            seen.append((made[0], ()))
         return made
 
     def valued(names: Sequence[str], parameters: Mapping[str, Any] | None) -> Sequence[Any]:
         values = arguments(names, parameters)
-        seen[-1] = (seen[-1][0], values)
+        if ours():
+            seen[-1] = (seen[-1][0], values)
         return values
 
     with pytest.MonkeyPatch.context() as patch:
@@ -46,3 +59,4 @@ def statements() -> Iterator[list[tuple[str, Sequence[Any]]]]:
             patch.setattr(f"dbcommon.{module}.compiled", noting)
             patch.setattr(f"dbcommon.{module}.arguments", valued)
         yield seen
+    WATCHED.reset(token)
