@@ -30,7 +30,7 @@ def measured(seconds: float, settle_seconds: float = SETTLE_SECONDS) -> list[Jud
         try:
             stack.start(made, tied=True)
             started = {service: _started(made, service) for service in SERVICES}
-            time.sleep(settle_seconds)
+            time.sleep(settle_seconds)  # what a start leaves to do is no idleness, and nothing tells its end
             return _idle(made, started, seconds)
         finally:
             stack.stop(made)
@@ -45,14 +45,14 @@ def _started(made: Stack, service: str) -> float:
     while asyncio.run(stack.health(made.address(service))) != "SERVING":
         if time.monotonic() > begun + START_SECONDS_MAX:
             raise stack.StackFails(f"{service} does not serve {START_SECONDS_MAX} s after its start")
-        time.sleep(POLL_SECONDS)
+        time.sleep(POLL_SECONDS)  # asked again: health is the condition
     return time.monotonic() - begun
 
 
 def _idle(made: Stack, started: dict[str, float], seconds: float) -> list[Judged]:
     pids = {name: made.supervisor.status_of(name).pid for name in (*SERVICES, "postgres")}
     with spent(*(Account(name=name, pid=pid) for name, pid in pids.items())) as taken:
-        time.sleep(seconds)
+        time.sleep(seconds)  # the measurement itself: what a process uses in this time
     percent = {name: round(100 * each / seconds, 3) for name, each in taken.seconds.items()}
     return [
         *(Judged(what=f"idle {each}: CPU", value=percent[each], unit="% of a core", limit=CORE_PERCENT) for each in SERVICES),
