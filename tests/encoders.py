@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from rowwire import CompiledEncoder, Encoder, Loaded, Plan, build, load_built
+from rowwire import CompiledEncoder, CopyReader, Encoder, Loaded, Plan, build, load_built
 from tests.rowwire_reference import ReferenceEncoder
 
 
@@ -20,6 +20,14 @@ def compiled_library(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     return load_built(folder)
 
 
+@pytest.fixture(scope="session", params=["read in C", "read by asyncpg"])
+def reader(request: pytest.FixtureRequest) -> CopyReader | None:
+    """What a COPY is read by: once in C, once by asyncpg."""
+    if request.param == "read by asyncpg":
+        return None
+    return copy_reader(request.getfixturevalue("compiled_library"))
+
+
 @pytest.fixture(scope="session", params=["compiled", "reference"])
 def make_encoder(request: pytest.FixtureRequest) -> Callable[[Plan], Encoder]:
     """Makes an encoder: once the compiled one, once the reference."""
@@ -27,6 +35,12 @@ def make_encoder(request: pytest.FixtureRequest) -> Callable[[Plan], Encoder]:
         return ReferenceEncoder
     found: Loaded = request.getfixturevalue("compiled_library")
     return lambda plan: compiled(plan, found)
+
+
+def copy_reader(found: Loaded) -> CopyReader:
+    """Returns the reader in C, which is there."""
+    assert found.functions is not None, found.says
+    return CopyReader(found.functions)
 
 
 def compiled(plan: Plan, found: Loaded) -> CompiledEncoder:

@@ -1,7 +1,5 @@
 """What is said of one connection: whether this task holds one, whether it is closed, and what its failures are to a caller."""
 
-import asyncio
-from collections.abc import Awaitable
 from contextvars import ContextVar
 from typing import Any
 
@@ -12,9 +10,6 @@ from faults import DatabaseUnavailable
 
 CLOSE_SECONDS = 0.25
 """How long a cancelled call waits for the server to cancel its statement; a connection for which that takes longer is closed."""
-COPY_SECONDS = 0.1
-"""The same for a COPY, which is not cancelled: it reads about a MiB."""
-
 held: ContextVar[str] = ContextVar("held", default="")
 
 
@@ -29,21 +24,3 @@ def told(error: Exception, connection: Any) -> Exception:
     if isinstance(error, asyncpg.InterfaceError) and (connection is None or connection.is_closed()):
         return DatabaseUnavailable("the connection to the database broke; nobody knows what was committed")
     return fault_of(error) or without_values(error)
-
-
-async def to_its_end(connection: Any, copying: Awaitable[Any]) -> None:
-    """Runs a COPY; who is cancelled meanwhile waits for its end, and where that does not come soon, the connection is closed.
-
-    asyncpg 0.32 cannot cancel one: the rows that still come find nobody, and its protocol breaks.
-    """
-    task = asyncio.ensure_future(copying)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait({task}, timeout=COPY_SECONDS)
-        if not task.done():
-            connection.terminate()
-            await asyncio.wait({task})
-        if not task.cancelled():
-            task.exception()  # it was seen
-        raise

@@ -7,36 +7,41 @@ is ever set, so nothing is reset when a connection goes back: tenant, isolation 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from dbcommon import tenancy
-from dbcommon.connections import assert_idle, held, to_its_end, told
+from dbcommon.connections import assert_idle, held, told
+from dbcommon.copying import Copies
 from dbcommon.pool import Pool
 from dbcommon.statements import Rows, arguments, compiled
 from dbcommon.transactions import Parameters, Transaction, durably
 from dbcommon.urls import endpoint
 from dbcommon.wakes import News, Wakes
 from faults import Overloaded
+from rowwire import Copied, CopyReader
 
 __all__ = ["Database", "Transaction", "assert_idle", "durably"]
 
 POOL_SIZE = 16
 WAITING_MAX = 1_000
 LOCK_SECONDS = 2
+Result = TypeVar("Result")
 
 
 class Database:
     """A pool of connections of one role."""
 
-    def __init__(self, url: str, *, pool_size: int = POOL_SIZE, prepared: bool = True) -> None:
+    def __init__(
+        self, url: str, *, pool_size: int = POOL_SIZE, prepared: bool = True, reader: CopyReader | None = None
+    ) -> None:  # fmt: skip
         """Opens nothing yet. `url` is as `urls.endpoint` reads it; raises UrlInvalid.
 
         Without `prepared` no statement is kept on the server, and each runs in a transaction: for a pooler that gives each
-        transaction another session (PgBouncer below 1.21 in transaction mode).
+        transaction another session (PgBouncer below 1.21 in transaction mode). `reader` makes `copy` cheap.
         """
         self._endpoint, self._size, self._prepared = endpoint(url), pool_size, prepared
-        self._pool = self._new_pool()
+        self._pool, self._copies = self._new_pool(), Copies(reader)
         self._inside, self._inside_max = 0, pool_size + WAITING_MAX
         self._of: dict[Any, Pool] = {}
         """Of the connections that are in use, the pool that each came from."""
@@ -73,20 +78,11 @@ class Database:
         rows = await self._fetch(tenancy.as_records(body), (tenant, *parameters))
         return rows[0][0] or b""
 
-    async def copy(self, body: str, *parameters: UUID | datetime | int, tenant: UUID) -> bytes:
+    async def copy(self, body: str, *parameters: UUID | datetime | int, tenant: UUID) -> Copied:
         """As `read`, but returns the output of a binary COPY: cheaper than `records` for many rows, and dearer for few."""
         query = tenancy.with_literals(tenancy.one_statement(body), (tenant, *parameters))
-        chunks: list[bytes] = []
-
-        async def keep(chunk: bytes) -> None:
-            chunks.append(chunk)
-
-        async def run(connection: Any) -> list[Any]:
-            await to_its_end(connection, connection.copy_from_query(query, output=keep, format="binary"))
-            return []
-
-        await self._using(run)
-        return b"".join(chunks)
+        async with self._copies.places:
+            return await self._using(lambda connection: self._copies.copied(connection, query))
 
     async def look(self, sql: str, parameters: Parameters | None = None) -> Rows:
         """Runs one statement that only reads, outside of any transaction, in one round trip; for roles that cross tenants.
@@ -99,7 +95,7 @@ class Database:
     async def _fetch(self, statement: str, values: Sequence[Any]) -> list[Any]:
         return await self._using(lambda connection: connection.fetch(statement, *values))
 
-    async def _using(self, use: Callable[[Any], Awaitable[list[Any]]]) -> list[Any]:
+    async def _using(self, use: Callable[[Any], Awaitable[Result]]) -> Result:
         """Runs one statement on a connection, outside of any transaction."""
         assert_idle()
         token = held.set("a connection")
@@ -154,7 +150,7 @@ class Database:
             self.wakes.tell(News.OUTBOX)
 
 
-async def _in_one_transaction(connection: Any, use: Callable[[Any], Awaitable[list[Any]]]) -> list[Any]:
+async def _in_one_transaction(connection: Any, use: Callable[[Any], Awaitable[Result]]) -> Result:
     """What is prepared and then run must meet the same session: a pooler keeps it for a transaction."""
     await connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY")
     rows = await use(connection)

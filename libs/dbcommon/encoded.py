@@ -1,11 +1,12 @@
 """Lists by keyset, as bytes: rows go from Postgres' binary format into messages without an object for each.
 
-The first page is one statement, and is out before anything else is read. What follows comes by COPY, in batches of whole pages of about
-half a MiB; the next batch is read while one is being sent. So a stream holds two batches, one connection only while a batch is read, and no
-transaction. Every page ends at its own key: it does not matter in which batch it came.
+The first page is one statement, and is out before anything else is read. What follows comes by COPY, in batches of whole pages, of 1 MiB at
+most where a page is not larger; the next batch is read while one is being sent. So a stream holds two batches, one connection only while a
+batch is read, and no transaction. Every page ends at its own key: it does not matter in which batch it came.
 """
 
 import asyncio
+import sys
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -15,8 +16,10 @@ from dbcommon.keyset import Key, Keyset
 from pages import PAGE_BYTES_MAX
 from rowwire import COPY_HEADER, COPY_TRAILER, Encoder, Framing
 
-BATCH_BYTES = 512 * 1024
+BATCH_BYTES = 640 * 1024
 BATCH_ROWS_MAX = 8_000
+WAITS_A_PAGE = 8
+"""So many batches in a row have to be waited for before they grow by a page."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,72 +34,110 @@ class EncodedPage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Batch:
-    """Rows as Postgres sent them: so many at most were asked for."""
+    """Rows as Postgres sent them: so many at most, and one more where there are more."""
 
     data: bytes
     framing: Framing
     rows: int
+    end: Key | None = None
+    """Of a COPY, where the next batch begins; None where there is none."""
 
 
 async def encoded(database: Database, keyset: Keyset, encoder: Encoder, *, pages_max: int = 0) -> AsyncIterator[EncodedPage]:
     """The pages of a list to its end, or so many of them; 0 is no limit. A page has `keyset.page_size` rows, or 1 MiB."""
-    made, sent = deque(_pages(await _first(database, keyset), keyset, encoder)), 0  # rows as they came are let go at once
-    coming: asyncio.Task[_Batch] | None = None
+    reading, sent, limit = _Reading(database, keyset, encoder), 0, pages_max or sys.maxsize
+    made = await reading.first()
     try:
         while True:
             end, size = made[-1].next, len(made[-1].body)
             while made:
                 sent += 1
-                if coming is None and end is not None and sent > 1 and (not pages_max or sent < pages_max):
-                    coming = asyncio.create_task(_more(database, keyset.following(end), size))
                 yield made.popleft()
-                if sent == pages_max:
+                if sent == limit:
                     return
             if end is None:
                 return
-            keyset = keyset.following(end)
-            made.extend(_pages(await (coming or _more(database, keyset, size)), keyset, encoder))
-            coming = None
+            made = await reading.following(end, size, limit - sent)
     finally:
-        if coming is not None:
-            coming.cancel()
-            await asyncio.wait({coming})
+        await reading.stop()
 
 
-async def _first(database: Database, keyset: Keyset) -> _Batch:
-    body, parameters = keyset.statement()
-    data = await database.records(body, *parameters, tenant=keyset.tenant)
-    return _Batch(data=data, framing=Framing.RECORDS, rows=keyset.page_size + 1)
+class _Reading:
+    """Reads one batch after another: the next one while pages of this one are being sent."""
 
+    def __init__(self, database: Database, keyset: Keyset, encoder: Encoder) -> None:
+        self._database, self._keyset, self._encoder = database, keyset, encoder
+        self._waits = 0
+        """Since a batch last lay ready when it was wanted: the more, the larger is the next, so that little is held for slow readers."""
+        self._coming: asyncio.Task[_Batch] | None = None
 
-async def _more(database: Database, keyset: Keyset, page_bytes: int) -> _Batch:
-    """As many whole pages as fit into a batch, judged by the page before, and a row more."""
-    pages = max(1, min(BATCH_BYTES // max(1, page_bytes), BATCH_ROWS_MAX // keyset.page_size))
-    rows = pages * keyset.page_size + 1
-    body, parameters = keyset.statement(rows)
-    return _Batch(data=await database.copy(body, *parameters, tenant=keyset.tenant), framing=Framing.COPY, rows=rows)
+    async def first(self) -> deque[EncodedPage]:
+        """The first page, in one statement; it may be several, by their size."""
+        body, parameters = self._keyset.statement()
+        data = await self._database.records(body, *parameters, tenant=self._keyset.tenant)
+        return deque(_pages(_Batch(data=data, framing=Framing.RECORDS, rows=self._keyset.page_size), self._keyset, self._encoder))
+
+    async def following(self, after: Key, page_bytes: int, pages_max: int) -> deque[EncodedPage]:
+        """The pages of the batch after a key; begins to read the one after it, if more pages than these are wanted."""
+        coming = self._coming or await self._begin(after, page_bytes, pages_max)
+        self._waits = 0 if coming.done() else self._waits + 1
+        batch, self._coming = await coming, None
+        pages_max -= batch.rows // self._keyset.page_size
+        if batch.end is not None and pages_max > 0 and self._waits:
+            await self._begin(batch.end, page_bytes, pages_max)
+        made: deque[EncodedPage] = deque()
+        for page in _pages(batch, self._keyset, self._encoder):
+            made.append(page)
+            await asyncio.sleep(0)  # others have their turn
+        return made
+
+    async def stop(self) -> None:
+        """Ends what was begun."""
+        if self._coming is not None:
+            self._coming.cancel()
+            await asyncio.wait({self._coming})
+
+    async def _begin(self, after: Key, page_bytes: int, pages_max: int) -> "asyncio.Task[_Batch]":
+        """Begins to read the batch after a key: as many whole pages as fit, judged by the size of one."""
+        fitting = min(BATCH_BYTES // max(1, page_bytes), BATCH_ROWS_MAX // self._keyset.page_size)
+        pages = max(1, min(1 + self._waits // WAITS_A_PAGE, fitting, pages_max))
+        rows = pages * self._keyset.page_size
+        self._coming = asyncio.create_task(self._read(self._keyset.following(after), rows))
+        await asyncio.sleep(0)  # it asks the database before anything else is done
+        return self._coming
+
+    async def _read(self, keyset: Keyset, rows: int) -> _Batch:
+        body, parameters = keyset.statement(rows + 1)
+        copied = await self._database.copy(body, *parameters, tenant=keyset.tenant)
+        data = copied.data
+        if not (data.startswith(COPY_HEADER) and data.endswith(COPY_TRAILER)):
+            raise AssertionError("this is not a whole COPY in binary format")
+        if copied.rows is None:
+            done = self._encoder.encode(data, Framing.COPY, start=len(COPY_HEADER), rows_max=rows)
+            last = done.last if done.consumed < len(data) - len(COPY_TRAILER) else None
+        else:
+            last = copied.before_last if copied.rows > rows else None
+        end = None if last is None else _key(data, last, Framing.COPY, keyset, self._encoder)
+        return _Batch(data=data, framing=Framing.COPY, rows=rows, end=end)
 
 
 def _pages(batch: _Batch, keyset: Keyset, encoder: Encoder) -> Iterator[EncodedPage]:
-    """The pages of a batch. Its last row is of the next one: it only tells that there is one."""
-    copied = batch.framing is Framing.COPY
-    at, end, left = (
-        (len(COPY_HEADER), len(batch.data) - len(COPY_TRAILER), batch.rows - 1)
-        if copied
-        else (0, len(batch.data), keyset.page_size)
-    )
-    if copied and not (batch.data.startswith(COPY_HEADER) and batch.data.endswith(COPY_TRAILER)):
-        raise AssertionError("this is not a whole COPY in binary format")
+    """The pages of a batch. A row beyond its rows is of the next one: it only tells that there is one."""
+    at, end, left = 0, len(batch.data), batch.rows
+    if batch.framing is Framing.COPY:
+        at, end = len(COPY_HEADER), end - len(COPY_TRAILER)
     while True:
         done = encoder.encode(
             batch.data, batch.framing, start=at, rows_max=min(keyset.page_size, left), bytes_max=PAGE_BYTES_MAX
         )  # fmt: skip
         at, left = done.consumed, left - done.rows
         more = at < end
-        key = None
-        if more and done.last is not None:
-            time, id = encoder.plan.values(batch.data, done.last, batch.framing, (keyset.order, "id"))
-            key = (time, id)
+        key = _key(batch.data, done.last, batch.framing, keyset, encoder) if more and done.last is not None else None
         yield EncodedPage(body=done.body, next=key)
         if not more or not left:
             return
+
+
+def _key(data: bytes, row: int, framing: Framing, keyset: Keyset, encoder: Encoder) -> Key:
+    time, id = encoder.plan.values(data, row, framing, (keyset.order, "id"))
+    return time, id

@@ -27,12 +27,13 @@ The columns' types are those of the query itself: one of a domain or an enum of 
 
 from rowwire.columns import Column, Fault, Type
 from rowwire.compiled import CompiledEncoder
+from rowwire.copying import ConnectionBroke, Copied, CopyFailed, CopyReader, Gathered
 from rowwire.encoders import UNLIMITED, Encoded, Encoder, Stop
 from rowwire.loading import Loaded, load_built
 from rowwire.plans import Plan, PlanInvalid
 from rowwire.rows import COPY_HEADER, COPY_TRAILER, Framing, RowInvalid
 
 __all__ = [
-    "COPY_HEADER", "COPY_TRAILER", "UNLIMITED", "Column", "CompiledEncoder", "Encoded", "Encoder", "Fault", "Framing", "Loaded", "Plan",
-    "PlanInvalid", "RowInvalid", "Stop", "Type", "load_built",
+    "COPY_HEADER", "COPY_TRAILER", "UNLIMITED", "Column", "CompiledEncoder", "ConnectionBroke", "Copied", "CopyFailed", "CopyReader",
+    "Encoded", "Encoder", "Fault", "Framing", "Gathered", "Loaded", "Plan", "PlanInvalid", "RowInvalid", "Stop", "Type", "load_built",
 ]  # fmt: skip

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rowwire.loading import FLAGS, FOLDER, SOURCE, file_name, load
+from rowwire.loading import FLAGS, FOLDER, SOURCES, file_name, load
 
 COMPILERS = ("cc", "gcc", "clang")
 COMPILE_SECONDS_MAX = 120
@@ -43,7 +43,7 @@ def build(into: Path = FOLDER, compiler: str | None = None) -> Built:
 
 
 def _compile(compiler: str, made: Path, target: Path) -> Built:
-    command = [compiler, *FLAGS, str(SOURCE), "-o", str(made)]
+    command = [compiler, *FLAGS, *map(str, SOURCES), "-o", str(made)]
     done = subprocess.run(  # noqa: S603  # the compiler that was asked for, on this repository's source
         command,
         stdout=subprocess.PIPE,

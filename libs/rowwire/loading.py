@@ -8,8 +8,10 @@ from pathlib import Path
 
 from rowwire.plans import ABI
 
-SOURCE = Path(__file__).with_name("rowwire.c")
-SOURCES = (SOURCE, SOURCE.with_name("values.h"))
+_HERE = Path(__file__).parent
+SOURCES = (_HERE / "rowwire.c", _HERE / "copying.c")
+READ = (*SOURCES, _HERE / "values.h")
+"""What the library is made of."""
 FLAGS = ("-std=c11", "-O2", "-fPIC", "-shared", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wconversion")
 FOLDER = Path(sys.prefix) / "lib"
 """Where the library lies: with the interpreter or virtual environment, as other compiled code."""
@@ -36,7 +38,7 @@ class Loaded:
 def file_name() -> str:
     """Returns the library's name, which has a digest of its source: that of another source is never loaded."""
     digest = hashlib.sha256("\0".join(FLAGS).encode())
-    for source in SOURCES:
+    for source in READ:
         digest.update(source.read_bytes())
     return f"rowwire-{digest.hexdigest()[:16]}.so"
 
@@ -64,5 +66,9 @@ def load(path: Path) -> Loaded:
     functions.rowwire_encode.argtypes = (
         ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32, ctypes.c_char_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64,
         ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, ctypes.POINTER(Progress),
+    )  # fmt: skip
+    functions.rowwire_copy.restype = ctypes.c_int32
+    functions.rowwire_copy.argtypes = (
+        ctypes.c_int32, ctypes.c_char_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p,
     )  # fmt: skip
     return Loaded(functions=functions, says=f"rows are encoded by {path}")

@@ -16,7 +16,7 @@ from dbcommon.references import Registry
 from dbcommon.schema import Schema
 from dbcommon.wakes import Wakes
 from pages import Tokens
-from rowwire import CompiledEncoder, Encoder, Loaded, Plan, load_built
+from rowwire import CompiledEncoder, CopyReader, Encoder, Loaded, Plan, load_built
 from rpccommon.auth import ServiceToken, Verifier
 from rpccommon.client import Peer
 from rpccommon.feed import EventsServicer
@@ -58,7 +58,9 @@ class Parts:
     @cached_property
     def app(self) -> Database:
         """The application's role: the rows of one tenant at a time."""
-        return Database(self.settings.app_url, pool_size=APP_POOL, prepared=self.settings.prepared)
+        functions = self.compiled.functions
+        reader = None if functions is None else CopyReader(functions)
+        return Database(self.settings.app_url, pool_size=APP_POOL, prepared=self.settings.prepared, reader=reader)
 
     @cached_property
     def platform(self) -> Database:

@@ -66,7 +66,7 @@ async def reads_records(crowd: Crowd, tenant: UUID) -> None:
 
 
 async def copies(crowd: Crowd, tenant: UUID) -> None:
-    expect_own(tenant, tenants_in(await crowd.app.copy(OWN, tenant=tenant), crowd.tenants))
+    expect_own(tenant, tenants_in((await crowd.app.copy(OWN, tenant=tenant)).data, crowd.tenants))
 
 
 async def looks(crowd: Crowd, tenant: UUID) -> None:

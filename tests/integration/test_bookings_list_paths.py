@@ -17,7 +17,7 @@ from dbcommon import encoded
 from dbcommon.database import Database
 from dbcommon.keyset import Keyset, pages
 from pages import Tokens
-from rowwire import Encoder, Plan
+from rowwire import CopyReader, Encoder, Plan
 from rpccommon.paging import Pager
 from tests.integration.stage import Teppan, day, eventually
 from tests.unit.rpc_bookings import lines, logged
@@ -45,9 +45,9 @@ async def station(teppan: Teppan) -> str:
 
 
 @pytest.fixture
-async def app(teppan: Teppan) -> AsyncIterator[Database]:
+async def app(teppan: Teppan, reader: CopyReader | None) -> AsyncIterator[Database]:
     """The database of bookings, as its application sees it."""
-    made = Database(teppan.server.url(teppan.database, "bookings_app"))
+    made = Database(teppan.server.url(teppan.database, "bookings_app"), reader=reader)
     yield made
     await made.close()
 
@@ -75,6 +75,7 @@ async def test_both_ways_send_the_same_pages(
     app: Database, station: str, make_encoder: Make, monkeypatch: pytest.MonkeyPatch, batch: int, size: int, order: Any
 ) -> None:  # fmt: skip
     monkeypatch.setattr(encoded, "BATCH_ROWS_MAX", batch)
+    monkeypatch.setattr(encoded, "WAITS_A_PAGE", 1)
     keyset, pager = of(pb.ListBookingsRequest(station_id=station, page_size=size, order_by=order))
     encoder = make_encoder(plan(listing.TYPED))
     as_bytes = [encoded_to_pb(page, pager) async for page in encoded.encoded(app, keyset, encoder)]

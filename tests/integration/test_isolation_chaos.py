@@ -11,6 +11,7 @@ import pytest
 from dbcommon.database import Database
 from faults import DatabaseUnavailable, DeadlineExceeded, LockTimeout
 from local.database import Server
+from rowwire import CopyReader
 from tests.deployed import eventually
 from tests.integration.crowd import ALL, OPERATIONS, TABLE, Crowd, settle_in
 
@@ -35,8 +36,8 @@ DISTURB = f"SELECT {{}}(pid) FROM (SELECT pid {BACKENDS} ORDER BY random() LIMIT
 
 
 @pytest.fixture
-async def app(server: Server, database: str) -> AsyncIterator[Database]:
-    made = Database(server.url(database, "bookings_app"), pool_size=POOL_SIZE)
+async def app(server: Server, database: str, reader: CopyReader | None) -> AsyncIterator[Database]:
+    made = Database(server.url(database, "bookings_app"), pool_size=POOL_SIZE, reader=reader)
     yield made
     await made.close()
 

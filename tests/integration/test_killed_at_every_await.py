@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Seque
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
+from unittest.mock import patch
 from uuid import UUID, uuid4
 
 import pytest
@@ -12,13 +13,16 @@ import pytest
 from bookings.store import listing
 from bookings.wire.bookings import plan
 from dbcommon.connections import held
+from dbcommon.copying import Copies
 from dbcommon.database import Database
 from dbcommon.encoded import encoded
 from dbcommon.keyset import Keyset, pages
 from faults import DatabaseUnavailable
 from local.database import Server
+from rowwire import Loaded
 from tests.conftest import new_database
 from tests.deployed import eventually
+from tests.encoders import copy_reader
 from tests.integration.crowd import ALL, INSERT, OWN, TABLE, expect_own, settle_in, tenants_in
 from tests.integration.sagas import Process, World, world_on
 from tests.integration.stopping import Way, stopped
@@ -102,8 +106,13 @@ async def reads_records(stage: Stage) -> None:
 
 
 async def copies(stage: Stage) -> None:
-    data = await stage.app.copy(OWN, tenant=stage.tenant)
+    data = (await stage.app.copy(OWN, tenant=stage.tenant)).data
     expect_own(stage.tenant, tenants_in(data, (stage.tenant, stage.other)))
+
+
+async def copies_by_asyncpg(stage: Stage) -> None:
+    with patch.object(stage.app, "_copies", Copies(None)):
+        await copies(stage)
 
 
 async def lists(stage: Stage) -> None:
@@ -132,7 +141,7 @@ async def books(stage: Stage) -> None:
 
 
 Work = Callable[[Stage], Coroutine[Any, Any, None]]
-READS: list[Work] = [reads, reads_records, copies]
+READS: list[Work] = [reads, reads_records, copies, copies_by_asyncpg]
 LISTS: list[Work] = [lists, streams]
 STOPPED_READS = [
     *itertools.product(READS, Way),
@@ -154,14 +163,14 @@ async def booked(stage: Stage) -> Sequence[int]:
 
 
 @pytest.fixture(scope="module")
-async def stage(server: Server, template: str) -> AsyncIterator[Stage]:
+async def stage(server: Server, template: str, compiled_library: Loaded) -> AsyncIterator[Stage]:
     name = new_database()
     await server.create(name, template)
     async with world_on(server, name) as world:
         await world.processes["bookings"].end()
         process = Process(server, name, "bookings", world.clock)
-        urls = server.roles("bookings", name)
-        process.app, process.platform = (Database(urls[kind], pool_size=1) for kind in ("app", "platform"))
+        urls, reader = server.roles("bookings", name), copy_reader(compiled_library)
+        process.app, process.platform = (Database(urls[kind], pool_size=1, reader=reader) for kind in ("app", "platform"))
         process._connections = [connections_of(each) for each in (process.app, process.platform)]
         world.processes["bookings"] = process
         tenant, other = uuid4(), uuid4()

@@ -29,7 +29,7 @@ def test_it_is_built_once_and_loaded(compiled_library: Loaded, tmp_path: Path) -
 
 
 def test_warnings_are_mended(compiled_library: Loaded, tmp_path: Path) -> None:
-    command = ["cc", *loading.FLAGS, "-Werror", str(loading.SOURCE), "-o", str(tmp_path / "library")]
+    command = ["cc", *loading.FLAGS, "-Werror", *map(str, loading.SOURCES), "-o", str(tmp_path / "library")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
@@ -74,8 +74,8 @@ def test_a_library_of_another_source_is_not_loaded(
 ) -> None:  # fmt: skip
     build.build(tmp_path)
     other = tmp_path / "rowwire.c"
-    other.write_text(f"{loading.SOURCE.read_text()}\n")
-    monkeypatch.setattr(loading, "SOURCES", (other, *loading.SOURCES[1:]))
+    other.write_text(f"{loading.SOURCES[0].read_text()}\n")
+    monkeypatch.setattr(loading, "READ", (other, *loading.READ[1:]))
     assert load_built(tmp_path).functions is None
 
 
