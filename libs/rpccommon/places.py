@@ -9,7 +9,7 @@ import asyncio
 import random
 import time
 from collections import Counter, OrderedDict, deque
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 
 from teppan.common.v1 import options_pb2
@@ -19,6 +19,7 @@ from faults import Overloaded
 from rpccommon.present import Call
 
 WAITING_MAX = 1_000
+"""Of each class. No tenant fills it: it has its share, and there is one more of them for who comes next."""
 PATIENCE_SHARE = 0.5
 """Of the time that a call has left, the most that it waits for a place."""
 PATIENCE_SECONDS = 1.0
@@ -43,6 +44,7 @@ class Limits:
     streams: int = 64
     """Open lists. Each holds two pages of a MiB at most, for as long as its reader takes."""
     streams_of_caller: int = 16
+    streams_of_tenant: int = 32
 
 
 class Classes:
@@ -53,8 +55,9 @@ class Classes:
         self._reads, self._writes = Places("reads", limits.reads), Places("writes", limits.writes)
         self._services = Places("questions of services", limits.services)
         self._streams = Places("streams", limits.streams)
-        self._streams_of: Counter[str] = Counter()
-        self._streams_of_caller = limits.streams_of_caller
+        self._open: Counter[tuple[str, Hashable]] = Counter()
+        """Streams of callers, and of tenants."""
+        self._limits = limits
 
     def of(self, policy: MethodPolicy, *, streams: bool) -> "Places | None":
         """Returns the places that a method's calls take. None where they take none.
@@ -76,20 +79,23 @@ class Classes:
         """
         if call.task is None:
             return
-        who = call.caller.subject
-        if self._streams_of[who] >= self._streams_of_caller:
-            limit = self._streams_of_caller
-            raise Overloaded(f"a caller may have {limit} open streams at once; end one, or wait for its end", limit=limit)
-        self._streams_of[who] += 1
-        call.task.add_done_callback(lambda _: self._stream_over(call, places))
+        limits = {
+            ("caller", call.caller.subject): self._limits.streams_of_caller,
+            ("station", call.turn): self._limits.streams_of_tenant,
+        }
+        for key, limit in limits.items():
+            if self._open[key] >= limit:
+                raise Overloaded(f"a {key[0]} may have {limit} open streams at once; end one, or wait for its end", limit=limit)
+        self._open.update(limits.keys())
+        call.task.add_done_callback(lambda _: self._stream_over(call, places, limits.keys()))
 
-    def _stream_over(self, call: Call, places: "Places") -> None:
+    def _stream_over(self, call: Call, places: "Places", keys: Iterable[tuple[str, Hashable]]) -> None:
         if call.entered is not None:
             places.leave(call.turn, None)
-        who = call.caller.subject
-        self._streams_of[who] -= 1
-        if not self._streams_of[who]:
-            del self._streams_of[who]
+        for key in keys:
+            self._open[key] -= 1
+            if not self._open[key]:
+                del self._open[key]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -135,8 +141,9 @@ class Places:
 
     async def _wait(self, tenant: Hashable, left: float | None) -> None:
         patience = PATIENCE_SECONDS if left is None else left * PATIENCE_SHARE
-        ahead = len(self._queues.get(tenant, ())) * max(1, len(self._queues))
-        if self._waiting >= WAITING_MAX or self._seconds * (ahead + 1) / self.limit > patience:
+        own = len(self._queues.get(tenant, ()))
+        ahead = own * max(1, len(self._queues))
+        if own >= WAITING_MAX // (len(self._queues) + 1) or self._seconds * (ahead + 1) / self.limit > patience:
             raise self._overloaded()
         waiter = _Waiter(tenant, asyncio.get_running_loop().create_future(), time.monotonic() + patience)
         self._queues.setdefault(tenant, deque()).append(waiter)

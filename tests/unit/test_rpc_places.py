@@ -2,7 +2,10 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from uuid import uuid4
 
 import grpc
 import pytest
@@ -12,7 +15,7 @@ from faults import Overloaded
 from rpccommon.acceptors import CALLS_OF_CONNECTION_MAX
 from rpccommon.places import KNOWN_SECONDS, PATIENCE_SECONDS, WAITING_MAX, Limits, Places
 from tests.unit.rpc_bookings import CANCEL, GET, LIST, VIEWER, Bookings, failure
-from tests.unit.rpc_stage import Stage, bearer, details, stage, user
+from tests.unit.rpc_stage import OTHER_STATION, Stage, bearer, details, stage, user
 
 AGENT = bearer(user(station=2))
 
@@ -214,6 +217,38 @@ async def test_more_open_streams_of_a_caller_than_it_may_have_are_refused_by_nam
             else:
                 break
     held[1].cancel()
+
+
+async def test_the_callers_of_one_station_leave_streams_to_those_of_others(bookings: Bookings) -> None:
+    bookings.after_page = asyncio.Event().wait
+    one, two, three = (bearer(replace(user(station=1, other=1), subject=str(uuid4()))) for _ in range(3))
+    elsewhere = bookings_pb2.ListBookingsRequest(station_id=str(OTHER_STATION))
+    async with stage(bookings, limits=Limits(streams_of_caller=1, streams_of_tenant=2)) as on:
+        held = [on.bookings.ListBookings(LIST, metadata=caller) for caller in (one, two)]
+        for call in held:
+            await anext(aiter(call))
+        error = await failure(on.bookings.ListBookings(LIST, metadata=three))
+        assert (details(error)[0].reason, details(error)[0].metadata["limit"]) == ("OVERLOADED", "2")
+        assert "a station may have" in str(error.details())
+        other = on.bookings.ListBookings(elsewhere, metadata=three)
+        await anext(aiter(other))
+        for call in (*held, other):
+            call.cancel()
+
+
+async def test_one_tenants_crowd_leaves_room_in_the_queue_to_others() -> None:
+    places = Places("calls", 1)
+    await places.enter("a", None)
+    crowd = [asyncio.create_task(places.enter("a", 1_000)) for _ in range(WAITING_MAX)]
+    assert not await begun(crowd[0])
+    assert sum(each.done() for each in crowd) == WAITING_MAX // 2  # they were refused
+    for tenant in ("b", "c"):
+        crowd.append(asyncio.create_task(places.enter(tenant, 1_000)))
+        assert not await begun(crowd[-1])
+    for each in crowd:
+        each.cancel()
+    told = await asyncio.gather(*crowd, return_exceptions=True)
+    assert Counter(type(each) for each in told) == {Overloaded: WAITING_MAX // 2, asyncio.CancelledError: WAITING_MAX // 2 + 2}
 
 
 async def test_a_streams_place_is_free_only_when_its_reader_has_taken_it_or_left(bookings: Bookings) -> None:
