@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 CONNECT_SECONDS = 5
 UNDERSTOOD_BY_DRIVER = frozenset((
@@ -12,6 +12,7 @@ UNDERSTOOD_BY_DRIVER = frozenset((
 SETTINGS_OF_SESSION = frozenset(("application_name", "options"))
 """Sent to the server when a session begins."""
 CONNECT_TIMEOUT = "connect_timeout"
+PORT_MAX = 65_535
 
 
 class UrlInvalid(ValueError):
@@ -47,9 +48,27 @@ def endpoint(url: str) -> Endpoint:
         seconds = float(given.get(CONNECT_TIMEOUT, "") or 0)
     except ValueError:
         raise UrlInvalid(f"{CONNECT_TIMEOUT} of the database's URL is no number of seconds") from None
+    _check_hosts(parts.netloc.rpartition("@")[2], given.get("port", ""))
     rest = {name: value for name, value in given.items() if name in UNDERSTOOD_BY_DRIVER}
     return Endpoint(
         dsn=urlunsplit(parts._replace(scheme="postgresql", query=urlencode(rest))),
         seconds=seconds if seconds > 0 else CONNECT_SECONDS,
         session={name: value for name, value in given.items() if name in SETTINGS_OF_SESSION},
     )
+
+
+def _check_hosts(hosts: str, ports: str) -> None:
+    """Hosts as in `one,[::1]:5433,three:5434`: asyncpg would say it in a traceback, and only when it connects."""
+    found = ports.split(",")
+    for each in hosts.split(","):
+        address, bracket, rest = each.rpartition("]")
+        name, colon, port = rest.rpartition(":")
+        found.append(port if colon else "")
+        host = unquote(address if bracket else name if colon else rest)
+        try:
+            if not host.startswith("/"):  # a folder, of any length
+                host.lstrip("[").encode("idna")
+        except UnicodeError:
+            raise UrlInvalid("a host of the database's URL is no name: it has an empty part, or one that is too long") from None
+    if wrong := [port for port in found if port and not (port.isascii() and port.isdigit() and 0 < int(port) <= PORT_MAX)]:
+        raise UrlInvalid(f"a port of the database's URL is a number up to {PORT_MAX}, and not {', '.join(wrong)}")

@@ -18,6 +18,14 @@ def test_what_libpq_knows_means_here_what_it_means_there() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    "hosts", ["", "db", "db.", "one:5432,two,[::1]:5433,[::1]", "10.0.0.1:1", f"%2Ftmp%2F{'x' * 64}%20y:65535"]
+)
+def test_hosts_are_taken_as_they_are(hosts: str) -> None:
+    url = f"postgresql://a:secret@{hosts}/b?port=5432,5433"
+    assert endpoint(url).dsn == url.replace(",5433", "%2C5433")
+
+
 @pytest.mark.parametrize("query", ["", "?connect_timeout=0", "?connect_timeout="])
 def test_without_a_timeout_it_is_ours(query: str) -> None:
     assert endpoint(f"postgresql://a@/b{query}").seconds == CONNECT_SECONDS
@@ -30,6 +38,11 @@ def test_without_a_timeout_it_is_ours(query: str) -> None:
         ("mysql://a:secret@/b", "begins with postgresql:// or postgres://, and not with mysql"),
         ("a:secret@b", "begins with postgresql://"),
         ("", "and not with nothing"),
+        ("postgresql://a:secret@db:65536/b", "a port of the database's URL is a number up to 65535, and not 65536"),
+        ("postgresql://a:secret@one:5432,[::1]:0,three:x/b?port=5432,", "and not 0, x"),
+        ("postgresql://a:secret@/b?port=-1", "and not -1"),
+        ("postgresql://a:secret@db..example:5432/b", "a host of the database's URL is no name"),
+        (f"postgresql://a:secret@one,{'x' * 64}/b", "a host of the database's URL is no name"),
         ("postgresql://a:secret@/b?connect_timeout=soon", "connect_timeout of the database's URL is no number"),
     ],
 )
