@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import asyncpg
 
 from faults import DatabaseUnavailable
-from rowwire import ConnectionBroke, Copied, CopyFailed, CopyReader, Gathered
+from rowwire import ConnectionBroke, Copied, CopyFailed, CopyReader
 
 AT_ONCE = 2
 """More would be no faster, and would hold connections and buffers that other calls need."""
@@ -41,7 +41,9 @@ class Copies:
         transport.pause_reading()
         own = socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
         try:
-            reading = asyncio.get_running_loop().run_in_executor(self._threads, _read, reader, own, query)
+            reading = asyncio.get_running_loop().run_in_executor(self._threads, reader.read, own.fileno(), query)
+            # Not before the thread has done with it: were the descriptor given to somebody else, their bytes would be read.
+            reading.add_done_callback(lambda _: own.close())
             return reader.copied(await _to_its_end(reading, lambda: _cut(own, connection)))
         except CopyFailed as error:
             raise asyncpg.PostgresError.new(error.fields, query=query) from None
@@ -52,14 +54,9 @@ class Copies:
                 transport.resume_reading()
 
 
-def _read(reader: CopyReader, own: socket.socket, query: str) -> Gathered:
-    """The descriptor is the thread's to close: were it closed before, and given to somebody else, their bytes would be read."""
-    with own:
-        return reader.read(own.fileno(), query)
-
-
 def _cut(own: socket.socket, connection: Any) -> None:
-    with contextlib.suppress(OSError):  # it is closed already, or the server is gone: the thread has come to its end
+    """The thread that reads has a descriptor of its own, so closing the connection alone would not end it."""
+    with contextlib.suppress(OSError):  # the server is gone, or the thread has come to its end
         own.shutdown(socket.SHUT_RDWR)
     connection.terminate()
 

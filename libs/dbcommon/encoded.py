@@ -1,7 +1,7 @@
 """Lists by keyset, as bytes: rows go from Postgres' binary format into messages without an object for each.
 
-The first page is one statement, and is out before anything else is read. What follows comes by COPY, in batches of whole pages, of 1 MiB at
-most where a page is not larger; the next batch is read while one is being sent. So a stream holds two batches, one connection only while a
+The first page is one statement, and is out before anything else is read. What follows comes by COPY, in batches of whole pages, of 640 KiB
+at most where a page is not larger; the next batch is read while one is being sent. So a stream holds two batches, one connection only while a
 batch is read, and no transaction. Every page ends at its own key: it does not matter in which batch it came.
 """
 
