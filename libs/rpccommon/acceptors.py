@@ -7,7 +7,9 @@ gRPC, where nobody can refuse them: at three times what a process can do, all wo
 import asyncio
 import contextlib
 import errno
+import hashlib
 import socket
+import sys
 
 import grpc
 
@@ -44,6 +46,7 @@ class Acceptors:
     def __init__(self, handlers: grpc.GenericRpcHandler, *, message_bytes_max: int) -> None:
         """Listens not yet; requests have so many bytes at most."""
         options = [*OPTIONS, ("grpc.max_receive_message_length", message_bytes_max)]
+        self._claim: socket.socket | None = None
         self._servers = [grpc.aio.server(options=options) for _ in range(ACCEPTORS)]
         for server in self._servers:
             server.add_generic_rpc_handlers((handlers,))
@@ -52,18 +55,26 @@ class Acceptors:
         """Listens at `host:port`; the port, where 0 is any. Raises CannotListen."""
         host, port = host_and_port(address)
         _refuse_taken(host, port)
+        self._claim = _claimed(host, port)
         written = f"[{host}]" if ":" in host else host
         for server in self._servers:
             try:
                 port = _bind(server, f"{written}:{port}", tls)
             except RuntimeError as error:
+                self._release()
                 raise CannotListen(f"cannot listen on {address}: the port is taken, or is not ours") from error
         await asyncio.gather(*(server.start() for server in self._servers))
         return port
 
     async def stop(self, grace_seconds: float) -> None:
         """Takes on nothing more, and ends what is left after so long."""
+        self._release()
         await asyncio.gather(*(server.stop(grace_seconds) for server in self._servers))
+
+    def _release(self) -> None:
+        if self._claim is not None:
+            self._claim.close()
+            self._claim = None
 
 
 def _bind(server: grpc.aio.Server, address: str, tls: Tls | None) -> int:
@@ -71,6 +82,22 @@ def _bind(server: grpc.aio.Server, address: str, tls: Tls | None) -> int:
         return server.add_insecure_port(address)
     pair = (tls.key, tls.certificate)
     return server.add_secure_port(address, grpc.ssl_server_credentials([pair], tls.ca, require_client_auth=True))
+
+
+def _claimed(host: str, port: int) -> socket.socket | None:
+    """Claims a port against another process that looks for it in the same moment: of those that share a port, both would have it.
+
+    A name that the kernel forgets with the process; other systems than Linux have none. Raises CannotListen.
+    """
+    if sys.platform != "linux" or not port:
+        return None
+    claim = socket.socket(socket.AF_UNIX)
+    try:
+        claim.bind(f"\0teppan {hashlib.sha256(host.encode()).hexdigest()[:32]} {port}")
+    except OSError as error:
+        claim.close()
+        raise CannotListen(f"cannot listen on {host}:{port}: the port is taken, or is not ours") from error
+    return claim
 
 
 def _refuse_taken(host: str, port: int) -> None:

@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import urllib.request
 from typing import Any
 
@@ -44,6 +45,22 @@ async def test_a_taken_port_is_an_error_that_names_it() -> None:
     await first.stop()
     again = server(f"127.0.0.1:{port}")
     assert await again.start() == port
+    await again.stop()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no names that the kernel forgets with a process")
+async def test_of_two_that_find_a_port_free_in_the_same_moment_one_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    monkeypatch.setattr("rpccommon.acceptors._refuse_taken", lambda *_: None)
+    first = server(address)
+    await first.start()
+    with pytest.raises(CannotListen, match=address):
+        await server(address).start()
+    await first.stop()
+    again = server(address)
+    await again.start()
     await again.stop()
 
 
