@@ -1,7 +1,7 @@
 """Lists by keyset, as bytes: rows go from Postgres' binary format into messages without an object for each.
 
 The first page is one statement, and is out before anything else is read. What follows comes by COPY, in batches of whole pages, of 640 KiB
-at most where a page is not larger; the next batch is read while one is being sent. So a stream holds two batches, one connection only while a
+at most where a page is not larger. While a reader outruns the database, the next batch is read while one is being sent. So a stream holds two batches, one connection only while a
 batch is read, and no transaction. Every page ends at its own key: it does not matter in which batch it came.
 """
 
@@ -49,7 +49,7 @@ async def encoded(database: Database, keyset: Keyset, encoder: Encoder, *, pages
     made = await reading.first()
     try:
         while True:
-            end, size = made[-1].next, len(made[-1].body)
+            end, size = made[-1].next, max(len(page.body) for page in made)
             while made:
                 sent += 1
                 yield made.popleft()
@@ -68,7 +68,7 @@ class _Reading:
     def __init__(self, database: Database, keyset: Keyset, encoder: Encoder) -> None:
         self._database, self._keyset, self._encoder = database, keyset, encoder
         self._waits = 0
-        """Since a batch last lay ready when it was wanted: the more, the larger is the next, so that little is held for slow readers."""
+        """Batches in a row that the reader had to wait for. Larger ones follow; after one that lay ready, none is read ahead."""
         self._coming: asyncio.Task[_Batch] | None = None
 
     async def first(self) -> deque[EncodedPage]:

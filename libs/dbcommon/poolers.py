@@ -1,5 +1,6 @@
-"""What a pooler before PostgreSQL must leave as it is; a service asks at its start."""
+"""Checks, at the start of a service, that a pooler before PostgreSQL keeps prepared statements and the settings of sessions."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,6 +12,8 @@ from dbcommon.election import ELECTED, SILENT_SECONDS
 from dbcommon.urls import endpoint
 
 STATEMENT = "teppan_start"
+ANSWER_SECONDS = 20.0
+"""A pooler may let a connection wait for a session, without a word."""
 
 
 async def keeps_statements(url: str) -> bool:
@@ -21,11 +24,11 @@ async def keeps_statements(url: str) -> bool:
     keeps the names of connections apart.
     """
     try:
-        async with _connected(url) as first, _connected(url) as second:
+        async with asyncio.timeout(ANSWER_SECONDS), _connected(url) as first, _connected(url) as second:
             for connection in (first, second):
                 statement = await connection.prepare("SELECT 1", name=STATEMENT)
                 await statement.fetch()  # until then the session is not given to others
-    except asyncpg.DuplicatePreparedStatementError:
+    except (asyncpg.DuplicatePreparedStatementError, asyncpg.InvalidSQLStatementNameError):
         return False
     except Exception as error:  # noqa: BLE001  # what it is to a caller is raised in its place
         raise told(error, None) from None
@@ -38,7 +41,7 @@ async def keeps_settings(url: str) -> bool:
     PgBouncer refuses them, or leaves them out where its `ignore_startup_parameters` says so.
     """
     try:
-        async with _connected(url, **ELECTED) as connection:
+        async with asyncio.timeout(ANSWER_SECONDS), _connected(url, **ELECTED) as connection:
             found = await connection.fetchval("SELECT setting FROM pg_settings WHERE name = 'idle_session_timeout'")
     except asyncpg.ProtocolViolationError:
         return False

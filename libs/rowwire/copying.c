@@ -81,7 +81,7 @@ static enum status send_query(int socket, const uint8_t *query, int64_t length, 
 EXPORT int32_t rowwire_copy(int32_t socket, const uint8_t *query, int64_t length, uint8_t *out, int64_t room, copying *state) {
     if (length < 0 || room < 0 || state->size < 0 || state->at < state->size || state->end < state->at || room < state->end) return BROKEN;
     enum status status = send_query(socket, query, length, state);
-    int grown = 1; /* nothing has come since it was waited for */
+    int must_wait = 1; /* nothing has come since the last nap: the next time nothing is there, sleep until something is */
     while (status == READY) {
         if ((status = look(out, state)) != MORE_ROOM) return status;
         if (state->at > state->size) {
@@ -94,13 +94,13 @@ EXPORT int32_t rowwire_copy(int32_t socket, const uint8_t *query, int64_t length
         status = READY;
         if (came > 0) {
             state->end += came;
-            grown = 0;
+            must_wait = 0;
         } else if (came == 0 || (errno != EAGAIN && errno != EINTR)) {
             return CLOSED;
         } else if (errno == EAGAIN) {
-            if (grown && wait_for(socket, POLLIN)) return CLOSED;
+            if (must_wait && wait_for(socket, POLLIN)) return CLOSED;
             nanosleep(&(struct timespec){.tv_nsec = GROW_NANOSECONDS}, NULL);
-            grown = !grown;
+            must_wait = !must_wait; /* what is there after a wait is read before the next */
         }
     }
     return status;

@@ -1,6 +1,6 @@
 /* Turns PostgreSQL's binary rows into the protobuf bytes of a page, as a plan says. values.h knows how each value is written.
  *
- * plans.py makes the plan and pure.py does the same in Python: it is the reference, and tests compare the two byte for byte.
+ * plans.py makes the plan. tests/rowwire_reference.py does the same in Python, and tests compare the two byte for byte.
  * Nothing here allocates or keeps state. Every read and write is bounds-checked, whatever plan and data hold. */
 
 #include "values.h"

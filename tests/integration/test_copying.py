@@ -14,7 +14,7 @@ import pytest
 import trustme
 from sqlalchemy.engine import make_url
 
-from dbcommon.copying import AT_ONCE
+from dbcommon.copying import AT_ONCE, END_SECONDS
 from dbcommon.database import Database
 from faults import DatabaseUnavailable
 from local.database import Server
@@ -26,7 +26,7 @@ ROWS = "SELECT n, repeat('x', 200) AS text FROM generate_series(1, 3000) n WHERE
 FAILING = (
     "SELECT 1 / (n - 2000) AS one, repeat('x', 200) AS text FROM generate_series(1, 3000) n WHERE s.tenant IS NOT NULL LIMIT 3000"
 )
-SLOW = "SELECT n, pg_sleep(CASE n WHEN 2 THEN 60 ELSE 0 END)::text AS text FROM generate_series(1, 2) n WHERE s.tenant IS NOT NULL LIMIT 2"
+SLOW = "SELECT n, pg_sleep(CASE n WHEN 2 THEN 600 ELSE 0 END)::text AS text FROM generate_series(1, 2) n WHERE s.tenant IS NOT NULL LIMIT 2"
 ACTIVE = "FROM pg_stat_activity WHERE datname = current_database() AND state = 'active' AND query LIKE 'COPY%'"
 SSL_REQUEST = b"\0\0\0\x08\x04\xd2\x16\x2f"
 
@@ -127,7 +127,26 @@ async def test_who_is_cancelled_leaves_no_query(app: Database, outside: asyncpg.
     copying.cancel()
     with pytest.raises(asyncio.CancelledError):
         await copying
-    await outside.execute(f"SELECT pg_terminate_backend(pid) {ACTIVE}")  # it sleeps, and does not see that its client is gone
+    await eventually(lambda: _active(outside, 0))
+    assert (await app.copy(ROWS, tenant=uuid4())).rows == 3_000
+
+
+async def test_who_is_cancelled_twice_leaves_no_connection_on_which_an_answer_is_to_come(
+    app: Database, outside: asyncpg.Connection
+) -> None:
+    """A deadline here and its caller's own, a moment later."""
+    for _ in range(AT_ONCE + 1):
+        copying = asyncio.create_task(app.copy(SLOW, tenant=uuid4()))
+        await eventually(lambda: _active(outside, 1))
+        copying.cancel()
+        await asyncio.sleep(END_SECONDS / 5)
+        copying.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await copying
+        assert not app._of
+        assert not app._pool._settling
+        assert not app._pool._idle
+        await eventually(lambda: _active(outside, 0))
     assert (await app.copy(ROWS, tenant=uuid4())).rows == 3_000
 
 
@@ -140,7 +159,7 @@ async def test_copies_leave_connections_to_others(app: Database, outside: asyncp
     for copy in copies:
         copy.cancel()
     await asyncio.wait(copies)
-    await outside.execute(f"SELECT pg_terminate_backend(pid) {ACTIVE}")
+    await eventually(lambda: _active(outside, 0))
 
 
 async def _active(outside: asyncpg.Connection, count: int) -> bool:
