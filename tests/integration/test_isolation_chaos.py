@@ -21,6 +21,8 @@ CALLERS = 12
 TENANTS = 20
 CANCELLED = 0.5
 """The share of operations that are cancelled, unless they end before."""
+CANCELLED_TWICE = 0.3
+"""Of those, the share that is cancelled again a moment later: a deadline here, and the caller's own."""
 CANCELLED_SECONDS_MAX = 0.008
 BRIEF = 3
 """A power of chance: half of the cancellations come within a millisecond, an eighth of the longest time."""
@@ -75,6 +77,9 @@ async def calls(crowd: Crowd, todo: Iterator[int]) -> None:
         if chance.random() < CANCELLED:
             await asyncio.wait({task}, timeout=CANCELLED_SECONDS_MAX * chance.random() ** BRIEF)
             task.cancel()
+            if chance.random() < CANCELLED_TWICE:
+                await asyncio.wait({task}, timeout=CANCELLED_SECONDS_MAX * chance.random())
+                task.cancel()
         try:
             await task
         except EXPECTED as error:
