@@ -7,11 +7,18 @@ import uuid_utils
 from uuid_utils.compat import uuid7
 
 PARSED_CACHED = 4_096
+CHARACTERS = 36
+
+
+def parsed(text: str) -> UUID:
+    """Returns an ID that is named again and again, such as a station's. Raises ValueError."""
+    if len(text) != CHARACTERS:  # UUID() would take any number of hyphens, and the cache would keep them
+        raise ValueError("an ID has 36 characters")
+    return _parsed(text)
 
 
 @lru_cache(maxsize=PARSED_CACHED)
-def parsed(text: str) -> UUID:
-    """Returns an ID that is named again and again, such as a station's. Raises ValueError."""
+def _parsed(text: str) -> UUID:
     return UUID(text)
 
 

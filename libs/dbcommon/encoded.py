@@ -8,7 +8,7 @@ batch is read, and no transaction. Every page ends at its own key: it does not m
 import asyncio
 import sys
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass
 
 from dbcommon.database import Database
@@ -43,7 +43,7 @@ class _Batch:
     """Of a COPY, where the next batch begins; None where there is none."""
 
 
-async def encoded(database: Database, keyset: Keyset, encoder: Encoder, *, pages_max: int = 0) -> AsyncIterator[EncodedPage]:
+async def encoded(database: Database, keyset: Keyset, encoder: Encoder, *, pages_max: int = 0) -> AsyncGenerator[EncodedPage, None]:
     """The pages of a list to its end, or so many of them; 0 is no limit. A page has `keyset.page_size` rows, or 1 MiB."""
     reading, sent, limit = _Reading(database, keyset, encoder), 0, pages_max or sys.maxsize
     made = await reading.first()

@@ -1,6 +1,6 @@
 """Lists by keyset: each page one index range, one statement, one round trip, whatever came before it."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -65,7 +65,7 @@ def _limit(rows: int) -> int:
     return rows if rows - 1 in PAGE_SIZES_USUAL else 1 << (rows - 1).bit_length()
 
 
-async def pages(database: Database, keyset: Keyset) -> AsyncIterator[Page[Row]]:
+async def pages(database: Database, keyset: Keyset) -> AsyncGenerator[Page[Row], None]:
     """The pages of a list to its end; no connection is held while one is being sent.
 
     A page reads one row more than it shows at least: that tells whether another one follows.

@@ -6,6 +6,7 @@ Nothing of a request is looked at before its token is good, and each step costs 
 """
 
 import asyncio
+import contextlib
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -15,6 +16,7 @@ from typing import Any
 import grpc
 import structlog
 from google.rpc import status_pb2
+from grpc._cython.cygrpc import ExecuteBatchError  # type: ignore[import-not-found]  # what grpc.aio raises has no public name
 from teppan.common.v1 import options_pb2
 from teppan.common.v1.options_pb2 import MethodPolicy
 
@@ -189,9 +191,12 @@ class Calls:
                     raise ServerStopping("this process stops; resume the stream")
                 self._idle()
                 call.end_at(time.monotonic() + self._patience, slow)
-                if not call.messages:  # else an abort during the first write would never be sent: "too many operations"
-                    await context.send_initial_metadata(())
-                await context.write(message if isinstance(message, bytes) else serialise(message))
+                try:
+                    if not call.messages:  # else an abort during the first write would never be sent: "too many operations"
+                        await context.send_initial_metadata(())
+                    await context.write(message if isinstance(message, bytes) else serialise(message))
+                except ExecuteBatchError:  # so grpc.aio says that the reader has gone, where it does not cancel
+                    raise asyncio.CancelledError from None
                 call.messages += 1
         finally:
             await messages.aclose()  # type: ignore[attr-defined]  # handlers are async generators
@@ -199,10 +204,11 @@ class Calls:
     def _status(self, call: Call, error: BaseException) -> status_pb2.Status:
         """Returns what the caller is told of a failure; raises it again where there is nobody to tell."""
         fault = error if isinstance(error, Fault) else call.overdue
-        if fault is None and isinstance(error, Exception):
-            call.code, call.reason = "INTERNAL", "BUG"
+        if isinstance(error, Exception) and not isinstance(error, Fault):
             log.error("a call failed", method=call.method, call_id=call.call_id, exc_info=error)
-            return status_of_bug(service=self._service, call_id=call.call_id)
+            if fault is None:
+                call.code, call.reason = "INTERNAL", "BUG"
+                return status_of_bug(service=self._service, call_id=call.call_id)
         if fault is None:
             late = call.deadline is not None and time.monotonic() >= call.deadline - DEADLINE_SLACK_SECONDS
             call.code = "DEADLINE_EXCEEDED" if late else "CANCELLED"
@@ -266,7 +272,9 @@ async def _tell(context: Context, call: Call, status: status_pb2.Status) -> None
     if (seconds := retry_seconds(status)) is not None:  # what RetryInfo says, to the clients that retry by a service config
         metadata.append((PUSHBACK_KEY, str(int(seconds * 1000))))
     if status.code != Code.RESOURCE_EXHAUSTED.value:
-        await context.abort(CODES[status.code], status.message, tuple(metadata))
+        with contextlib.suppress(ExecuteBatchError):  # nobody is there any more
+            await context.abort(CODES[status.code], status.message, tuple(metadata))
+        return
     context.set_code(CODES[status.code])
     context.set_details(status.message)
     context.set_trailing_metadata(tuple(metadata))

@@ -1,7 +1,8 @@
 """Streams of pages: each message a whole page of at most 1 MiB, with the signed token that leads on from it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
@@ -42,7 +43,7 @@ class Pager:
 
     async def messages(
         self, page: Page[Any], new: Callable[[], MessageT], add: Callable[[MessageT, Any], None], key_of: Callable[[Any], Key]
-    ) -> AsyncIterator[MessageT]:
+    ) -> AsyncGenerator[MessageT, None]:
         """A page as a message, or as several where it is larger than 1 MiB; the last page of the data has no token.
 
         `add` adds a row to a message. Other calls have their turn in between.
@@ -55,8 +56,9 @@ class Pager:
         if message.ByteSize() > PAGE_BYTES_MAX and len(page.rows) > 1:
             half = len(page.rows) // 2
             for rows, key in ((page.rows[:half], key_of(page.rows[half - 1])), (page.rows[half:], page.next)):
-                async for part in self.messages(Page(rows=rows, next=key), new, add, key_of):
-                    yield part
+                async with aclosing(self.messages(Page(rows=rows, next=key), new, add, key_of)) as parts:
+                    async for part in parts:
+                        yield part
             return
         if page.next:
             message.next_page_token = self.token((page.next[0], page.next[1]))
@@ -64,13 +66,15 @@ class Pager:
 
 
 async def limited(
-    pages: AsyncIterator[Page[Any]], to_pb: Callable[[Page[Any]], AsyncIterator[MessageT]], limit: int
-) -> AsyncIterator[MessageT]:
-    """The messages of a list, at most `limit` of them; 0 is no limit."""
+    pages: AsyncGenerator[Page[Any], None], to_pb: Callable[[Page[Any]], AsyncGenerator[MessageT, None]], limit: int
+) -> AsyncGenerator[MessageT, None]:
+    """The messages of a list, at most `limit` of them; 0 is no limit. Closes `pages` with itself."""
     sent = 0
-    async for page in pages:
-        async for message in to_pb(page):
-            yield message
-            sent += 1
-            if sent == limit:
-                return
+    async with aclosing(pages):
+        async for page in pages:
+            async with aclosing(to_pb(page)) as messages:
+                async for message in messages:
+                    yield message
+                    sent += 1
+                    if sent == limit:
+                        return

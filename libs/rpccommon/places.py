@@ -19,7 +19,7 @@ from faults import Overloaded
 from rpccommon.present import Call
 
 WAITING_MAX = 1_000
-"""Of each class. No tenant fills it: it has its share, and there is one more of them for who comes next."""
+"""Of each class; where many tenants have crowds, twice as many. One tenant alone has half of them, so that others find room."""
 PATIENCE_SHARE = 0.5
 """Of the time that a call has left, the most that it waits for a place."""
 PATIENCE_SECONDS = 1.0
@@ -109,11 +109,11 @@ class _Waiter:
 class Places:
     """The places of one class of calls."""
 
-    def __init__(self, name: str, limit: int, *, half: int | None = None) -> None:
+    def __init__(self, name: str, limit: int) -> None:
         """`limit` calls are under way at once; of one tenant `half` of them while others wait."""
         self.name = name
         self.limit = limit
-        self._half = max(1, limit // 2) if half is None else half
+        self._half = max(1, limit // 2)
         self._running = 0
         self._of: dict[Hashable, int] = {}
         self._queues: OrderedDict[Hashable, deque[_Waiter]] = OrderedDict()
@@ -143,12 +143,12 @@ class Places:
         patience = PATIENCE_SECONDS if left is None else left * PATIENCE_SHARE
         own = len(self._queues.get(tenant, ()))
         ahead = own * max(1, len(self._queues))
-        if own >= WAITING_MAX // (len(self._queues) + 1) or self._seconds * (ahead + 1) / self.limit > patience:
+        full = own >= WAITING_MAX // (len(self._queues) + 1) or self._waiting >= 2 * WAITING_MAX
+        if full or self._seconds * (ahead + 1) / self.limit > patience:
             raise self._overloaded()
         waiter = _Waiter(tenant, asyncio.get_running_loop().create_future(), time.monotonic() + patience)
         self._queues.setdefault(tenant, deque()).append(waiter)
         self._waiting += 1
-        self._pass_on()  # somebody else's half may be what everybody waits for
         try:
             async with asyncio.timeout(patience):
                 await waiter.turn
@@ -191,31 +191,28 @@ class Places:
 
     def _pass_on(self) -> None:
         """Gives free places to those who wait, tenant by tenant."""
-        while self._running < self.limit and (waiter := self._next()) is not None:
+        while self._running < self.limit and self._queues:
+            waiter = self._pop()
+            if waiter.turn.done():  # it was cancelled meanwhile
+                continue
             if waiter.until < time.monotonic():
                 waiter.turn.set_exception(self._overloaded())
                 continue
             self._take(waiter.tenant)
             waiter.turn.set_result(None)
 
-    def _next(self) -> _Waiter | None:
+    def _pop(self) -> _Waiter:
         """The first waiter of the tenant whose turn it is; a tenant that has its half lets others go first."""
-        chosen = next((tenant for tenant in self._queues if self._of.get(tenant, 0) < self._half), None)
-        if chosen is None:
-            chosen = next(iter(self._queues), None)
-        if chosen is None:
-            return None
+        first = next(iter(self._queues))
+        chosen = next((tenant for tenant in self._queues if self._of.get(tenant, 0) < self._half), first)
         queue = self._queues[chosen]
-        while queue:
-            waiter = queue.popleft()
-            self._waiting -= 1
-            if queue:
-                self._queues.move_to_end(chosen)
-            else:
-                del self._queues[chosen]
-            if not waiter.turn.done():  # else it was cancelled meanwhile
-                return waiter
-        return self._next() if self._queues else None
+        waiter = queue.popleft()
+        self._waiting -= 1
+        if queue:
+            self._queues.move_to_end(chosen)
+        else:
+            del self._queues[chosen]
+        return waiter
 
     def _overloaded(self) -> Overloaded:
         fault = Overloaded(f"more {self.name} are under way than this process can answer in time", limit=self.limit)

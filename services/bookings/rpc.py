@@ -1,6 +1,7 @@
 """The servicers: parse, call, answer. Nothing is decided here."""
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 from uuid import UUID
 
@@ -90,12 +91,14 @@ class BookingsServicer(bookings_pb2_grpc.BookingsServiceServicer):
         pager = listing_wire.pager_of(request, self._tokens)
         query = listing_wire.list_query_from_pb(request, pager)
         if self._encoder is not None:
-            async for page in self._bookings.encoded(query, self._encoder, request.page_limit):
-                yield listing_wire.encoded_to_pb(page, pager)
+            async with aclosing(self._bookings.encoded(query, self._encoder, request.page_limit)) as encoded:
+                async for page in encoded:
+                    yield listing_wire.encoded_to_pb(page, pager)
             return
         pages = self._bookings.pages(query)
-        async for message in limited(pages, lambda page: listing_wire.page_to_pb(page, pager), request.page_limit):
-            yield message
+        async with aclosing(limited(pages, lambda page: listing_wire.page_to_pb(page, pager), request.page_limit)) as messages:
+            async for message in messages:
+                yield message
 
     async def CancelBooking(self, request: bookings_pb.CancelBookingRequest, context: Context) -> bookings_pb.CancelBookingResponse:
         """Ends one."""

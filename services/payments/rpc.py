@@ -1,6 +1,7 @@
 """The servicer: parse, call, answer. Nothing is decided here."""
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 from uuid import UUID
 
@@ -42,5 +43,6 @@ class PaymentsServicer(payments_pb2_grpc.PaymentsServiceServicer):
         """Streams pages, at most `page_limit` of them."""
         pager = listing.pager_of(request, self._tokens)
         pages = self._payments.pages(listing.list_query_from_pb(request, pager))
-        async for message in limited(pages, lambda page: listing.page_to_pb(page, pager), request.page_limit):
-            yield message
+        async with aclosing(limited(pages, lambda page: listing.page_to_pb(page, pager), request.page_limit)) as messages:
+            async for message in messages:
+                yield message

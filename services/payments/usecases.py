@@ -1,6 +1,6 @@
 """A method a call: what peers know, then the rule, then one transaction."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -72,7 +72,7 @@ class Payments:
         """Raises PaymentNotFound."""
         return await store.get(self.app, station_id, payment_id)
 
-    def pages(self, query: ListQuery) -> AsyncIterator[Page[Row]]:
+    def pages(self, query: ListQuery) -> AsyncGenerator[Page[Row], None]:
         """The pages of a list; no connection is held while one is being sent."""
         return pages(self.app, store.keyset(query))
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from uuid import uuid4
@@ -16,6 +15,7 @@ from rpccommon.acceptors import CALLS_OF_CONNECTION_MAX
 from rpccommon.places import KNOWN_SECONDS, PATIENCE_SECONDS, WAITING_MAX, Limits, Places
 from tests.unit.rpc_bookings import CANCEL, GET, LIST, VIEWER, Bookings, failure
 from tests.unit.rpc_stage import OTHER_STATION, Stage, bearer, details, stage, user
+from tests.unit.test_rpc_waiting import begun
 
 AGENT = bearer(user(station=2))
 
@@ -24,37 +24,6 @@ AGENT = bearer(user(station=2))
 async def on(bookings: Bookings) -> AsyncIterator[Stage]:
     async with stage(bookings, limits=Limits(reads=2, writes=1, streams=3, streams_of_caller=2)) as running:
         yield running
-
-
-async def begun(entering: "asyncio.Task[None]") -> bool:
-    """Whether it has its place, once nothing more happens."""
-    for _ in range(5):
-        await asyncio.sleep(0)
-    return entering.done()
-
-
-async def test_who_waits_in_vain_is_refused_though_nobody_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rpccommon.places.PATIENCE_SECONDS", 0.05)
-    places = Places("calls", 1)
-    await places.enter("a", None)
-    for left in (None, 0.1):
-        with pytest.raises(Overloaded):
-            await asyncio.wait_for(places.enter("b", left), 5)
-    places.leave("a", None)
-    assert places.take("b")
-
-
-async def test_who_gave_up_waits_no_longer() -> None:
-    places = Places("calls", 1)
-    await places.enter("a", None)
-    for _ in range(3):
-        crowd = [asyncio.create_task(places.enter(str(n), None)) for n in range(WAITING_MAX)]
-        assert not await begun(crowd[-1])
-        for each in crowd:
-            each.cancel()
-        await asyncio.wait(crowd)
-    places.leave("a", None)
-    await asyncio.wait_for(places.enter("c", None), 5)
 
 
 def test_a_call_is_not_begun_that_has_less_time_than_calls_take() -> None:
@@ -234,21 +203,6 @@ async def test_the_callers_of_one_station_leave_streams_to_those_of_others(booki
         await anext(aiter(other))
         for call in (*held, other):
             call.cancel()
-
-
-async def test_one_tenants_crowd_leaves_room_in_the_queue_to_others() -> None:
-    places = Places("calls", 1)
-    await places.enter("a", None)
-    crowd = [asyncio.create_task(places.enter("a", 1_000)) for _ in range(WAITING_MAX)]
-    assert not await begun(crowd[0])
-    assert sum(each.done() for each in crowd) == WAITING_MAX // 2  # they were refused
-    for tenant in ("b", "c"):
-        crowd.append(asyncio.create_task(places.enter(tenant, 1_000)))
-        assert not await begun(crowd[-1])
-    for each in crowd:
-        each.cancel()
-    told = await asyncio.gather(*crowd, return_exceptions=True)
-    assert Counter(type(each) for each in told) == {Overloaded: WAITING_MAX // 2, asyncio.CancelledError: WAITING_MAX // 2 + 2}
 
 
 async def test_a_streams_place_is_free_only_when_its_reader_has_taken_it_or_left(bookings: Bookings) -> None:

@@ -2,12 +2,16 @@
 
 import asyncio
 import io
-from typing import Any
+from collections.abc import AsyncGenerator
+from typing import Any, cast
+from unittest.mock import Mock
 
 import grpc
 import pytest
 from teppan.bookings.v1 import bookings_pb2, bookings_pb2_grpc
 
+from pages import Page
+from rpccommon.paging import limited
 from tests.unit.rpc_bookings import (
     GET,
     LIST,
@@ -17,6 +21,8 @@ from tests.unit.rpc_bookings import (
     lines,
 )
 from tests.unit.rpc_stage import Stage, details, stage
+
+READERS = 20
 
 
 async def test_a_stream_sends_every_page(on: Stage, bookings: Bookings, log: io.StringIO) -> None:
@@ -82,6 +88,58 @@ async def test_a_reader_that_leaves_ends_the_handler(on: Stage, bookings: Bookin
         while not lines(log):
             await asyncio.sleep(0.01)
     assert lines(log)[0]["code"] == "CANCELLED"
+
+
+async def test_a_reader_that_leaves_while_a_page_is_being_sent_is_no_bug(bookings: Bookings, log: io.StringIO) -> None:
+    """grpc.aio cancels the handler, or says that the batch failed, as chance has it."""
+    bookings.pages, bookings.page = 100, bookings_pb2.ListBookingsResponse(next_page_token="x" * 1_000_000)
+    window = [("grpc.http2.lookahead_bytes", 16_384), ("grpc.http2.bdp_probe", 0), ("grpc.use_local_subchannel_pool", 1)]
+    async with stage(bookings) as on:
+        for _ in range(READERS):
+            channel = grpc.aio.insecure_channel(f"127.0.0.1:{on.port}", options=window)
+            call: Any = bookings_pb2_grpc.BookingsServiceStub(channel).ListBookings(LIST, metadata=VIEWER)
+            await anext(aiter(call))
+            call.cancel()
+            await channel.close()
+        async with asyncio.timeout(10):
+            while len(lines(log)) < READERS:
+                await asyncio.sleep(0.01)
+    assert {line["code"] for line in lines(log)} == {"CANCELLED"}
+    assert not lines(log, "a call failed")
+
+
+async def test_a_stream_that_ends_has_closed_all_that_it_read_from() -> None:
+    """Not some time later, by whoever collects garbage: a batch that is being read has a connection."""
+    closed: list[str] = []
+
+    async def pages() -> AsyncGenerator[Page[int], None]:
+        try:
+            while True:
+                yield Page(rows=[1], next=None)
+        finally:
+            await asyncio.sleep(0)
+            closed.append("pages")
+
+    async def messages(page: Page[int]) -> AsyncGenerator[int, None]:
+        try:
+            while True:
+                yield page.rows[0]
+        finally:
+            await asyncio.sleep(0)
+            closed.append("messages")
+
+    stream = limited(pages(), messages, 0)
+    assert await anext(stream) == 1
+    await stream.aclose()
+    assert closed == ["messages", "pages"]
+
+
+async def test_a_bug_in_a_call_that_is_late_is_told_as_late_and_logged(on: Stage, bookings: Bookings, log: io.StringIO) -> None:
+    bookings.seconds, bookings.ended = 60, cast("asyncio.Event", Mock(set=Mock(side_effect=ZeroDivisionError)))
+    error = await failure(on.bookings.GetBooking(GET, metadata=VIEWER, timeout=1))
+    assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    [line] = lines(log, "a call failed")
+    assert "ZeroDivisionError" in str(line)
 
 
 async def test_a_stream_that_a_stopping_server_ends_does_not_look_complete(on: Stage, bookings: Bookings) -> None:

@@ -1,6 +1,6 @@
 """Bookings: made, read, listed, cancelled."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -100,11 +100,11 @@ class Bookings:
         """Raises BookingNotFound."""
         return await store.get(self.app, station_id, booking_id)
 
-    def encoded(self, query: ListQuery, encoder: Encoder, pages_max: int) -> AsyncIterator[EncodedPage]:
+    def encoded(self, query: ListQuery, encoder: Encoder, pages_max: int) -> AsyncGenerator[EncodedPage, None]:
         """The same pages as bytes, at most `pages_max` of them."""
         return encoded(self.app, listing.keyset(query), encoder, pages_max=pages_max)
 
-    def pages(self, query: ListQuery) -> AsyncIterator[Page[Row]]:
+    def pages(self, query: ListQuery) -> AsyncGenerator[Page[Row], None]:
         """The pages of a list; no connection is held while one is being sent."""
         return pages(self.app, listing.keyset(query))
 

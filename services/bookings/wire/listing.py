@@ -1,6 +1,6 @@
 """Pages of ListBookings."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -57,7 +57,7 @@ def _bound(request: Any, field: str) -> tuple[int, int] | None:
     return (instant.seconds, instant.nanos) if request.HasField(field) else None
 
 
-def page_to_pb(page: Page[Any], pager: Pager) -> AsyncIterator[pb.ListBookingsResponse]:
+def page_to_pb(page: Page[Any], pager: Pager) -> AsyncGenerator[pb.ListBookingsResponse, None]:
     """A page as one message, or as several."""
     return pager.messages(page, pb.ListBookingsResponse, _add, _key)
 

@@ -1,6 +1,6 @@
 """Pages of ListPayments."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from teppan.payments.v1 import payments_pb2 as pb
@@ -29,7 +29,7 @@ def pager_of(request: pb.ListPaymentsRequest, tokens: Tokens) -> Pager:
     return Pager(tokens, purpose)
 
 
-def page_to_pb(page: Page[Any], pager: Pager) -> AsyncIterator[pb.ListPaymentsResponse]:
+def page_to_pb(page: Page[Any], pager: Pager) -> AsyncGenerator[pb.ListPaymentsResponse, None]:
     """A page as one message, or as several."""
     return pager.messages(page, pb.ListPaymentsResponse, _add, _key)
 
