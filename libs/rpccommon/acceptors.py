@@ -101,16 +101,16 @@ def _claimed(host: str, port: int) -> socket.socket | None:
 
 
 def _refuse_taken(host: str, port: int) -> None:
-    """Raises CannotListen where another process has the port: who shares one with himself would share it with a second process too.
+    """Raises CannotListen where another process listens on the port. SO_REUSEPORT would otherwise let both have it.
 
     What else may be wrong with an address gRPC says, which knows how to do without IPv6.
     """
     with contextlib.suppress(socket.gaierror):
         for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE):
-            with socket.socket(family, kind, protocol) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # what is being closed is in nobody's way
-                try:
+            try:
+                with socket.socket(family, kind, protocol) as probe:
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # what is being closed is in nobody's way
                     probe.bind(address)
-                except OSError as error:
-                    if error.errno == errno.EADDRINUSE:
-                        raise CannotListen(f"cannot listen on {host}:{port}: the port is taken, or is not ours") from error
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE:
+                    raise CannotListen(f"cannot listen on {host}:{port}: the port is taken, or is not ours") from error

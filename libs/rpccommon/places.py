@@ -2,7 +2,7 @@
 
 A process that takes on more than it can do answers nobody in time. So a call that cannot be answered within its deadline is refused
 before it costs anything (RESOURCE_EXHAUSTED OVERLOADED, with a time to come back), and one tenant's crowd waits behind itself: tenants
-take turns, and while others wait none has more than half of the places.
+take turns, and while others wait none is given more than half of the places.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ FIRST_GUESS_SECONDS = 0.005
 SMOOTHING = 0.05
 """The weight of the newest call in the average of how long calls take."""
 KNOWN_SECONDS = 1.0
-"""For how long that average is believed: where every call is refused by it, one has to show that it holds no more."""
+"""The average is ignored once it is older than this: otherwise, with every call refused, nothing would ever correct it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +37,8 @@ class Limits:
 
     reads: int = 8
     writes: int = 8
-    """Together as many as there are connections: more would only wait for one. Few, too, keep the turns of the event loop short, in
-    which new calls are taken on, and refused: with 32 and 16 what came in was refused too late (see `acceptors`)."""
+    """Together as many as there are connections: more would only wait for one. A small number also keeps each turn of the event
+    loop short, so that new calls are accepted and refused in time: with 32 and 16 they were refused too late (see `acceptors`)."""
     services: int = 64
     """Questions of other services: they must not wait behind users."""
     streams: int = 64
@@ -120,7 +120,7 @@ class Places:
         self._waiting = 0
         self._seconds = FIRST_GUESS_SECONDS
         self._known = -KNOWN_SECONDS
-        """When that was last seen, by the monotonic clock."""
+        """When a call last gave a duration, by the monotonic clock."""
 
     async def enter(self, tenant: Hashable, left: float | None) -> None:
         """Takes a place for a call that has `left` seconds. Raises Overloaded; each call that entered has to leave."""

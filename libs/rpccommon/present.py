@@ -11,9 +11,9 @@ from callers import ANYBODY, Caller
 from faults import Fault
 
 LOOKS_APART = 0.02
-"""In seconds: a tenth of what a deadline of a fifth of a second keeps back; who sets a shorter one is told by gRPC itself."""
+"""In seconds. A call keeps a tenth of its deadline back for the answer: below a fifth of a second, gRPC itself may tell the caller first."""
 LOOKS_APART_MAX = 0.25
-"""What is set anew while a call is under way is seen by then."""
+"""The longest time until a deadline that was changed during a call is noticed."""
 
 
 @dataclass(slots=True, eq=False)
@@ -37,7 +37,7 @@ class Call:
     late: Fault | None = None
     """What the caller is told then."""
     overdue: Fault | None = None
-    """The same, where that has happened."""
+    """The fault that this process ended the call with; None while it has not."""
     entered: float | None = None
     """When it was given a place, by the monotonic clock."""
 

@@ -1,6 +1,7 @@
 """The server's life, its health, its metrics and log, and the work beside it."""
 
 import asyncio
+import errno
 import io
 import json
 import logging
@@ -28,6 +29,7 @@ from tests.unit.rpc_stage import SERVICES, STATION, ready, verifier
 
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 QUESTION = references_pb2.CheckReferencesRequest(type="identity.Station", items=[references_pb2.ReferenceItem(id=str(STATION))])
+REAL = socket.socket
 GET = bookings_pb2.GetBookingRequest(station_id=str(STATION), booking_id=str(STATION))
 
 
@@ -64,7 +66,27 @@ async def test_of_two_that_find_a_port_free_in_the_same_moment_one_has_it(monkey
     await again.stop()
 
 
-@pytest.mark.parametrize("listen", ["50051", ":50051", "localhost:", "localhost:http"])
+async def test_an_address_of_a_kind_that_the_kernel_does_not_have_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`localhost` has one of IPv6, too, where the hosts file says so."""
+
+    def without_ipv6(family: int, *arguments: Any) -> socket.socket:
+        if family == socket.AF_INET6:
+            raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+        return REAL(family, *arguments)
+
+    found = [
+        (family, socket.SOCK_STREAM, 0, "", (host, 0)) for family, host in ((socket.AF_INET6, "::1"), (socket.AF_INET, "127.0.0.1"))
+    ]
+    monkeypatch.setattr("rpccommon.acceptors.socket.getaddrinfo", lambda *_, **__: found)
+    monkeypatch.setattr("rpccommon.acceptors.socket.socket", without_ipv6)
+    first = server()
+    await first.start()
+    await first.stop()
+
+
+@pytest.mark.parametrize(
+    "listen", ["50051", ":50051", "localhost:", "localhost:http", "localhost:65536", "localhost:" + "9" * 30, "a..b:1"]
+)
 async def test_an_address_that_is_none_is_an_error_that_names_it(listen: str) -> None:
     with pytest.raises(CannotListen, match=listen):
         await server(listen).start()
