@@ -19,7 +19,7 @@ from teppan.common.v1.options_pb2 import MethodPolicy
 from callers import Caller, Kind
 from clocks import SKEW_SECONDS
 from faults import PermissionDenied, TokenExpired, TokenInvalid, TokenMissing
-from rpccommon.keys import ALGORITHM, Keys
+from rpccommon.keys import ALGORITHM, KEYS_REFRESH_SECONDS, Keys
 from rpccommon.revocations import Revocations
 
 AUDIENCE = "teppan"
@@ -80,6 +80,8 @@ class _Token:
     caller: Caller
     issued: float
     expiry: float
+    verified: float
+    """When. Its key may have been withdrawn since: after some minutes it is verified again."""
 
 
 class Verifier:
@@ -93,11 +95,14 @@ class Verifier:
         self._verified: OrderedDict[str, _Token] = OrderedDict()
 
     def known(self, authorization: str | None) -> Caller | None:
-        """Returns the caller of a token that was verified before; None for any other. Raises TokenExpired, TokenInvalid."""
+        """Returns the caller of a token that was verified lately; None for any other. Raises TokenExpired, TokenInvalid."""
         token = self._verified.get(authorization) if authorization else None
         if token is None:
             return None
-        self._refuse_outlived(token)  # whether it was good before or not: its signature is all that stays so
+        now = self._now().timestamp()
+        if now - token.verified > KEYS_REFRESH_SECONDS:
+            return None
+        self._refuse_outlived(token, now)  # whether it was good before or not: its signature is all that stays so
         return token.caller
 
     async def caller(self, authorization: str | None) -> Caller:
@@ -108,14 +113,14 @@ class Verifier:
         if scheme.lower() != "bearer" or not token or len(token) > TOKEN_BYTES_MAX:
             raise TokenInvalid("the `authorization` is not `Bearer <token>`")
         verified = await self._verify(token)
-        self._refuse_outlived(verified)
+        self._refuse_outlived(verified, self._now().timestamp())
         if len(self._verified) >= VERIFIED_CACHED:
             self._verified.popitem(last=False)
         self._verified[authorization] = verified
         return verified.caller
 
-    def _refuse_outlived(self, token: _Token) -> None:
-        if self._now().timestamp() > token.expiry + SKEW_SECONDS:
+    def _refuse_outlived(self, token: _Token, now: float) -> None:
+        if now > token.expiry + SKEW_SECONDS:
             raise TokenExpired("the token has expired; log in again")
         if self.revocations.revoked(token.caller.subject, token.issued):
             raise TokenInvalid("the token is not valid any more; log in again")
@@ -135,7 +140,8 @@ class Verifier:
                 options={"require": ["exp", "iat", "sub"], "verify_exp": False, "verify_iat": False},
             )  # fmt: skip
             caller = _caller(issuer, header["kid"], claims)
-            return _Token(caller=caller, issued=float(claims["iat"]), expiry=float(claims["exp"]))
+            verified = self._now().timestamp()
+            return _Token(caller=caller, issued=float(claims["iat"]), expiry=float(claims["exp"]), verified=verified)
         except (jwt.PyJWTError, KeyError, TypeError, ValueError) as error:
             raise TokenInvalid("the token's signature or content is not what it should be") from error
 

@@ -23,12 +23,28 @@ from rpccommon.auth import (
     ISSUER_USERS,
     Permission,
     ServiceToken,
+    Verifier,
     access_token,
 )
-from tests.unit.rpc_stage import OTHER_STATION, SERVICE_KEY, STATION, USER, USER_KEY, bearer, now, user, verifier
+from rpccommon.keys import KEYS_REFRESH_SECONDS, FetchedKeys, public_jwk
+from rpccommon.revocations import Revocations
+from tests.unit.rpc_stage import (
+    OTHER_STATION,
+    SERVICE_KEY,
+    STATION,
+    USER,
+    USER_KEY,
+    bearer,
+    fixed_keys,
+    nothing,
+    now,
+    user,
+    verifier,
+)
 
 VIEWER, AGENT, MANAGER = options_pb2.ROLE_VIEWER, options_pb2.ROLE_AGENT, options_pb2.ROLE_MANAGER
 SUPPORT, ADMIN = options_pb2.PLATFORM_ROLE_SUPPORT, options_pb2.PLATFORM_ROLE_ADMIN
+USER_JWKS = json.dumps({"keys": [public_jwk("k1", USER_KEY.public_key())]})
 SERVICE = Caller(kind=Kind.SERVICE, subject="payments", name="payments")
 
 
@@ -138,6 +154,26 @@ async def test_a_token_expires_also_when_it_was_verified_before() -> None:
                 await verifier(lambda: later[0]).caller(token)
         else:
             await checker.caller(token)
+
+
+async def test_a_token_ends_with_its_key_however_long_it_says_to_be_good() -> None:
+    """A key that leaked is withdrawn, and so is what was signed with it before: not only what nobody has seen yet."""
+    at, jwks = now(), [USER_JWKS]
+
+    async def fetch() -> str:
+        return jwks[-1]
+
+    checks = Verifier(
+        FetchedKeys(fetch, lambda: at), fixed_keys("bookings", SERVICE_KEY), Revocations(nothing, lambda: at), lambda: at
+    )
+    authorization = signed(claims(exp=int(at.timestamp()) + 10 * 365 * 86_400))
+    await checks.caller(authorization)
+    jwks.append('{"keys": []}')
+    assert checks.known(authorization)
+    at += timedelta(seconds=KEYS_REFRESH_SECONDS + 1)
+    assert checks.known(authorization) is None
+    with pytest.raises(TokenInvalid, match=r"not \(any more\) in use"):
+        await checks.caller(authorization)
 
 
 async def test_a_services_token_is_made_again_before_it_expires() -> None:
