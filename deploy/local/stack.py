@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import fcntl
 import json
+import random
 import shutil
 import signal
 import socket
@@ -26,6 +27,7 @@ DATABASE = "teppan"
 PORTS = {"identity": 50051, "bookings": 50052, "payments": 50053}
 METRICS = {"identity": 9051, "bookings": 9052, "payments": 9053}
 ANY_PORT = 0
+FREE_PORTS = range(30_000, 32_768)
 NO_PROXY = (("grpc.enable_http_proxy", 0),)
 """What is on this machine is called directly, whatever proxy the environment names."""
 SERVE_SECONDS = 60.0
@@ -228,12 +230,18 @@ def states(stack: Stack) -> list[State]:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nobody listens on now."""
-    with contextlib.ExitStack() as open_at_once:
-        sockets = [open_at_once.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [int(each.getsockname()[1]) for each in sockets]
+    """Ports of loopback that nobody has now. Raises StackFails where there are too few.
+
+    None of those that kernels give to connections: such a one took the port of a service that was being restarted, which then ended.
+    """
+    found: list[int] = []
+    for port in random.sample(FREE_PORTS, len(FREE_PORTS)):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise StackFails(f"there are no {count} free ports between {FREE_PORTS[0]} and {FREE_PORTS[-1]}")
 
 
 async def serving(stack: Stack) -> None:
