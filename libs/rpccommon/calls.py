@@ -6,7 +6,6 @@ Nothing of a request is looked at before its token is good, and each step costs 
 """
 
 import asyncio
-import contextlib
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -20,15 +19,16 @@ from grpc._cython.cygrpc import ExecuteBatchError  # type: ignore[import-not-fou
 from teppan.common.v1 import options_pb2
 from teppan.common.v1.options_pb2 import MethodPolicy
 
-from faults import Code, DatabaseUnavailable, DeadlineExceeded, Fault, ReaderTooSlow, ServerStopping
+from faults import DatabaseUnavailable, DeadlineExceeded, Fault, ReaderTooSlow, ServerStopping
 from ids import new_text
 from rpccommon.auth import Permission, Verifier
 from rpccommon.places import Classes, Limits, Places
 from rpccommon.present import Call, Deadlines, present
 from rpccommon.rates import Rate
 from rpccommon.shape import Shape, validate
-from rpccommon.status import DETAILS_KEY, retry_seconds, status_of, status_of_bug
+from rpccommon.status import status_of, status_of_bug
 from rpccommon.telemetry import Telemetry
+from rpccommon.telling import CALL_ID_KEY, tell
 
 READER_PATIENCE_SECONDS = 60.0
 MESSAGE_SECONDS = 10.0
@@ -42,10 +42,7 @@ DEADLINE_SLACK_SECONDS = 0.05
 LIMITS = Limits()
 LATE = DeadlineExceeded("it took longer than the deadline allows")
 """Never raised, only told."""
-CALL_ID_KEY = "x-call-id"
-PUSHBACK_KEY = "grpc-retry-pushback-ms"
 CALL_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-CODES = {int(code.value[0]): code for code in grpc.StatusCode}
 
 Context = Any
 """A grpc.aio.ServicerContext; its type stubs differ from what grpc.aio has."""
@@ -129,7 +126,7 @@ class Calls:
                 return body
             finally:
                 self._ended(call, method, started)
-            await _tell(context, call, status)
+            await tell(context, call.call_id, status)
             return b""  # which a client does not see beside an error
 
         return unary
@@ -148,7 +145,7 @@ class Calls:
             finally:
                 self._ended(call, method, started)
             # Outside of all else: who takes nothing does not take this either, until it reads on.
-            await _tell(context, call, status)
+            await tell(context, call.call_id, status)
 
         return streaming
 
@@ -260,21 +257,3 @@ def _deadline_of(method: Method, context: Context) -> float | None:
     if method.seconds is not None:
         asked = method.seconds if asked is None else min(asked, method.seconds)
     return None if asked is None else time.monotonic() + asked
-
-
-async def _tell(context: Context, call: Call, status: status_pb2.Status) -> None:
-    """Ends the call with an error.
-
-    Only `context.abort` sends nothing before the status: else a client that retries by a service config would not retry. No such client
-    is to retry OVERLOADED, and an abort is an exception, which makes a refusal a third dearer.
-    """
-    metadata = [(CALL_ID_KEY, call.call_id), (DETAILS_KEY, status.SerializeToString())]
-    if (seconds := retry_seconds(status)) is not None:  # what RetryInfo says, to the clients that retry by a service config
-        metadata.append((PUSHBACK_KEY, str(int(seconds * 1000))))
-    if status.code != Code.RESOURCE_EXHAUSTED.value:
-        with contextlib.suppress(ExecuteBatchError):  # nobody is there any more
-            await context.abort(CODES[status.code], status.message, tuple(metadata))
-        return
-    context.set_code(CODES[status.code])
-    context.set_details(status.message)
-    context.set_trailing_metadata(tuple(metadata))

@@ -9,9 +9,9 @@ import grpc
 
 from faults import DeadlineExceeded, PeerUnavailable
 from rpccommon.auth import ServiceToken
-from rpccommon.calls import CALL_ID_KEY
 from rpccommon.present import call_id, deadline_left
 from rpccommon.status import fault_of
+from rpccommon.telling import CALL_ID_KEY
 from tls import Tls
 
 DEADLINE_MARGIN_SECONDS = 0.05
