@@ -72,6 +72,7 @@ def test_a_plot_is_shown_where_it_was_drawn() -> None:
     assert f"]({name})" in performance.page(found(), [name])
 
 
+@pytest.mark.long
 def test_plots_are_drawn_and_alike_each_time(tmp_path: Path) -> None:
     wanted = performance.plots(found())
     try:

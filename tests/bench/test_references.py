@@ -28,6 +28,7 @@ def seen(*per_second: float) -> Sequence[Seen]:
     return [Seen(per_second=one, cpu_us=1e6 / one) for one in per_second]
 
 
+@pytest.mark.long
 @pytest.mark.skipif("TEPPAN_DATABASE_URL" in os.environ, reason="the server's CPU is read from this machine")
 async def test_the_bench_runs_every_variant_in_every_round_and_keeps_what_it_saw(
     server: Server, template: str, pg: str, tmp_path: Path
@@ -46,6 +47,7 @@ async def test_the_bench_runs_every_variant_in_every_round_and_keeps_what_it_saw
     assert len(written["rounds"][HOT]["without both"]) == 2
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("variant", "lacks"), [(AS_IT_IS, ()), (KEY_ONLY, ("guard",)), (WITHOUT, ("key", "guard"))])
 async def test_the_databases_lack_what_their_variant_says(
     server: Server, template: str, variant: str, lacks: tuple[str, ...]

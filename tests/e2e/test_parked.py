@@ -84,6 +84,7 @@ def test_a_replay_that_fails_and_a_drop_say_what_became_of_it(embedded: Stack, p
 DROP = ("events-drop", "--service", "payments", "--reason", "it's of nothing", "--error")
 
 
+@pytest.mark.long
 def test_all_that_fail_alike_are_dropped_at_once_with_what_fails_likewise_behind_them(embedded: Stack, parked: UUID) -> None:
     other = make(embedded, *DROP, "NoHandler")
     assert (other.returncode, other.stdout) == (1, "nothing is parked that fails with NoHandler\n")
@@ -93,6 +94,7 @@ def test_all_that_fail_alike_are_dropped_at_once_with_what_fails_likewise_behind
     assert make(embedded, "events").stdout == "Every event is applied.\n"
 
 
+@pytest.mark.long
 def test_what_fails_otherwise_behind_one_that_is_dropped_stays_and_is_told(embedded: Stack, parked: UUID) -> None:
     dropped = make(embedded, *DROP, "ValueError")
     assert (dropped.returncode, dropped.stdout.count(": dropped"), str(parked) in dropped.stdout) == (1, 1, True)

@@ -25,7 +25,7 @@ async def rows(embedded: Stack) -> AsyncIterator[asyncpg.Connection]:
     await connection.close()
 
 
-@pytest.mark.parametrize("chosen", [["--data-only"], []], ids=["data", "schema"])
+@pytest.mark.parametrize("chosen", [["--data-only"], pytest.param([], marks=pytest.mark.long)], ids=["data", "schema"])
 async def test_a_service_is_stopped_brought_back_to_its_backup_and_serves_again(
     embedded: Stack, rows: asyncpg.Connection, tmp_path: Path, chosen: list[str]
 ) -> None:

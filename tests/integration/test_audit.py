@@ -217,6 +217,7 @@ async def test_more_things_than_a_batch_are_each_asked_about_once_at_the_rate_th
     assert len(await audited.found()) == 7
 
 
+@pytest.mark.long
 async def test_a_million_rows_are_neither_sorted_nor_read(audited: Audited) -> None:
     await audited.plants(
         "INSERT INTO bookings.slots SELECT s.id, date '2030-01-01' + n / 50, time '00:00' + (n % 50) * interval '20 min', now(), now(), 2"

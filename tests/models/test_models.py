@@ -117,6 +117,7 @@ def test_a_search_that_is_cut_short_shows_nothing() -> None:
         explore(Protocol(rules=Rules(), scenario=Scenario()), limit=100)
 
 
+@pytest.mark.long
 def test_the_readme_says_what_the_models_find() -> None:
     readme = README.read_text()
     lines = [line for line, _ in scenario_lines(SCENARIOS)] + list(feed_lines()) + list(written_lines()) + [told(residual())]
