@@ -3,11 +3,10 @@
 import asyncio
 import math
 import signal
-import sys
 import threading
-import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import grpc
@@ -171,19 +170,28 @@ class Interrupted(Exception):
     """Raised by a signal."""
 
 
-def interrupted(thread: int) -> None:
-    """A signal comes once that thread waits for a login."""
-    while True:
-        stack = traceback.extract_stack(sys._current_frames()[thread])
-        if any((each.filename, each.name) == (login.__file__, "get") for each in stack) and stack[-1].name == "wait":
-            break
-        time.sleep(0.01)  # there is nothing else to ask
-    signal.pthread_kill(thread, signal.SIGUSR1)
+class Awaited(threading.Event):
+    """Says when somebody begins to wait; `sys._current_frames` does so too, and can deadlock with the garbage collector."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiters = threading.Semaphore(0)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.waiters.release()
+        return super().wait(timeout)
 
 
-def test_a_caller_who_is_interrupted_takes_the_login_from_nobody(fake: Fake) -> None:
-    gate = threading.Event()
+def interrupted(thread: int, done: Awaited) -> None:
+    """A signal comes once that thread, the second one, waits for a login."""
+    if all(done.waiters.acquire(timeout=WAIT_SECONDS) for _ in range(2)):
+        signal.pthread_kill(thread, signal.SIGUSR1)
+
+
+def test_a_caller_who_is_interrupted_takes_the_login_from_nobody(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate, done = threading.Event(), Awaited()
     fake.plan("Login", lambda _: gate.wait(WAIT_SECONDS))
+    monkeypatch.setattr(login, "Asking", partial(login.Asking, done=done))
 
     def interrupt(*_: object) -> None:
         raise Interrupted
@@ -194,7 +202,7 @@ def test_a_caller_who_is_interrupted_takes_the_login_from_nobody(fake: Fake) -> 
             source = login.Login(channel, email="ann@example.com", password="right")  # noqa: S106  # of a fake
             waiting = pool.submit(source.get, WAIT_SECONDS)
             assert fake.entered.acquire(timeout=WAIT_SECONDS)  # it is the other one who began it
-            pool.submit(interrupted, threading.get_ident())
+            pool.submit(interrupted, threading.get_ident(), done)
             with pytest.raises(Interrupted):
                 source.get(WAIT_SECONDS)
             gate.set()
