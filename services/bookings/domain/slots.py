@@ -1,7 +1,8 @@
 """When a station can be booked: the weekly schedule, and the slots that follow from it in the station's zone.
 
-A slot is (station, local date, local start). A local time that a date does not have (clocks go forward) is not offered;
-one that it has twice means the first.
+A slot is (station, local date, local start). A local start that a date does not have (clocks go forward) is not offered; one
+that it has twice means the first. A slot ends when the clock on the wall shows its end, or is moved past it: so slots that do
+not overlap by that clock do not overlap as instants.
 """
 
 from collections.abc import Sequence
@@ -110,15 +111,26 @@ def check_week(slots: Sequence[ScheduledSlot]) -> None:
 
 
 def instants(key: SlotKey, length_minutes: int, zone: ZoneInfo) -> tuple[datetime, datetime] | None:
-    """Start and end in UTC; None where the date has no such local time, or it is outside of all years there are."""
-    local = datetime.combine(key.date, key.start, tzinfo=zone)  # fold 0: the first of two
+    """Start and end in UTC; None where the date has no such local start, or one of them is outside of all years there are."""
+    local = datetime.combine(key.date, key.start)
     try:
-        start = local.astimezone(UTC)
-        end = start + timedelta(minutes=length_minutes)
-        meant = start.astimezone(zone)
+        start, end = reached(local, zone), reached(local + timedelta(minutes=length_minutes), zone)
+        meant = start.astimezone(zone).replace(tzinfo=None)
     except OverflowError:
         return None
-    return (start, end) if meant.replace(tzinfo=None) == local.replace(tzinfo=None) else None
+    return (start, end) if meant == local else None
+
+
+def reached(local: datetime, zone: ZoneInfo) -> datetime:
+    """The first instant, in UTC, at which clocks of the zone show that local time or a later one. Raises OverflowError."""
+    instant = local.replace(tzinfo=zone).astimezone(UTC)  # fold 0: the first of two, or what it were without the change
+    if instant.astimezone(zone).replace(tzinfo=None) == local:
+        return instant
+    before, after = local.replace(tzinfo=zone, fold=1).astimezone(UTC), instant
+    while after - before > timedelta(seconds=1):  # clocks are moved on a whole second
+        middle = (before + (after - before) / 2).replace(microsecond=0)
+        before, after = (before, middle) if middle.astimezone(zone).replace(tzinfo=None) >= local else (middle, after)
+    return after
 
 
 def slots_of_day(day: date, week: Sequence[ScheduledSlot], zone: ZoneInfo) -> list[Slot]:
