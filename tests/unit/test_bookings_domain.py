@@ -149,6 +149,7 @@ MOMENT = timedelta(microseconds=1)
         (timedelta(days=3), 5_000),
         (timedelta(days=3) - MOMENT, 0),
         (-timedelta(hours=1), 0),
+        (-timedelta(hours=3) + MOMENT, 0),
     ],
 )
 def test_the_share_that_is_refunded_goes_by_time_and_is_all_where_the_station_cancels(ahead: timedelta, share: int) -> None:
@@ -158,12 +159,33 @@ def test_the_share_that_is_refunded_goes_by_time_and_is_all_where_the_station_ca
     assert cancel(present, CancelledBy.STATION, POLICY, etag="", now=now).refund_basis_points == 10_000
 
 
-@given(hours=st.integers(min_value=-48, max_value=24 * 400), later=st.integers(min_value=0, max_value=24 * 30))
+@pytest.mark.parametrize(
+    ("start", "hours"),
+    [("2027-03-31T12:00", 167), ("2026-10-28T12:00", 169), ("2027-04-04T02:30", 167.5), ("2027-07-01T12:00", 168)],
+)
+def test_days_before_a_start_are_those_of_the_calendar(start: str, hours: float) -> None:
+    """2027-03-28 in Berlin has 23 hours, and no 02:30: what is a week after that time is a week after the change."""
+    at = datetime.fromisoformat(start).replace(tzinfo=BERLIN).astimezone(UTC)
+    present = replace(booking(), start_time=at, end_time=at + timedelta(hours=3))
+    for now, share in ((at - timedelta(hours=hours), 10_000), (at - timedelta(hours=hours) + MOMENT, 5_000)):
+        assert cancel(present, CancelledBy.CUSTOMER, POLICY, etag="", now=now).refund_basis_points == share
+
+
+@pytest.mark.parametrize("after", [timedelta(), timedelta(days=30)])
+def test_what_has_ended_is_not_cancelled_by_anybody(after: timedelta) -> None:
+    present = replace(booking(), state=State.CONFIRMED)
+    for by in CancelledBy:
+        with pytest.raises(BookingState) as refusal:
+            cancel(present, by, POLICY, etag="", now=present.end_time + after)
+        assert refusal.value.metadata == {"from": "CONFIRMED", "to": "CANCELLED"}
+
+
+@given(hours=st.integers(min_value=-2, max_value=24 * 400), later=st.integers(min_value=0, max_value=24 * 30))
 def test_who_cancels_later_never_gets_more(hours: int, later: int) -> None:
     present = booking()
     shares = [
         cancel(present, CancelledBy.CUSTOMER, POLICY, etag="", now=present.start_time - timedelta(hours=ahead)).refund_basis_points
-        for ahead in (hours, hours - later)
+        for ahead in (hours, max(hours - later, -2))
     ]
     assert shares[0] is not None
     assert shares[1] is not None
@@ -171,7 +193,7 @@ def test_who_cancels_later_never_gets_more(hours: int, later: int) -> None:
 
 
 def test_lead_time_and_horizon_are_exact() -> None:
-    assert booking(timedelta(hours=48)).state is State.PENDING
+    assert booking(timedelta(hours=48, minutes=30)).state is State.PENDING
     assert booking(timedelta(days=365)).state is State.PENDING
     with pytest.raises(LeadTime) as soon:
         booking(timedelta(hours=48) - MOMENT)
@@ -184,12 +206,31 @@ def test_lead_time_and_horizon_are_exact() -> None:
         booking(timedelta(days=366), override_lead_time=True)
 
 
-@given(minutes=st.integers(min_value=1, max_value=365 * 1440))
-def test_a_deposit_is_waited_for_a_day_at_most_and_never_into_the_lead_time_unless_all_of_it_is(minutes: int) -> None:
+@pytest.mark.parametrize("ahead", [timedelta(hours=48, seconds=8), timedelta(hours=48, minutes=30) - MOMENT])
+def test_what_could_not_be_paid_in_time_is_not_sold(ahead: timedelta) -> None:
+    with pytest.raises(LeadTime) as refusal:
+        booking(ahead)
+    assert str(refusal.value) == "less than 30 minutes would be left to pay the deposit"
+    made = booking(ahead, override_lead_time=True)
+    assert made.deposit_deadline_time == NOW + timedelta(hours=24)
+
+
+@pytest.mark.parametrize("ahead", [timedelta(), -MOMENT, -timedelta(days=365 * 2024), timedelta(minutes=30) - MOMENT])
+def test_the_past_and_what_begins_at_once_are_sold_to_nobody(ahead: timedelta) -> None:
+    for override in (False, True):
+        with pytest.raises(LeadTime) as refusal:
+            booking(ahead, override_lead_time=override)
+        assert refusal.value.metadata == {"lead_hours": "48"}
+
+
+@given(minutes=st.integers(min_value=30, max_value=365 * 1440))
+def test_a_deposit_is_waited_for_half_an_hour_to_a_day_and_into_the_lead_time_only_where_that_is_overridden(minutes: int) -> None:
     made = booking(timedelta(minutes=minutes), override_lead_time=True)
-    assert NOW < made.deposit_deadline_time <= NOW + timedelta(hours=24)
-    within = made.start_time - NOW <= POLICY.lead_time
-    assert made.deposit_deadline_time <= (made.start_time if within else made.start_time - POLICY.lead_time)
+    assert timedelta(minutes=30) <= made.deposit_deadline_time - NOW <= timedelta(hours=24)
+    assert made.deposit_deadline_time <= made.start_time
+    if minutes >= 48 * 60 + 30:
+        assert made.deposit_deadline_time <= made.start_time - POLICY.lead_time
+        assert booking(timedelta(minutes=minutes)) == made
 
 
 def test_the_default_week_is_a_week_and_slots_may_touch() -> None:

@@ -5,10 +5,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import IntEnum
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from bookings.domain.policy import Policy
 from bookings.domain.price import Guests, Line, price
-from bookings.domain.slots import Slot, SlotKey, Station
+from bookings.domain.slots import Slot, SlotKey, Station, reached
 from faults import EtagStale, FailedPrecondition, NotFound
 
 REFUND_ALL = 10_000
@@ -129,13 +130,10 @@ def book(
     booking_id: UUID | None, reference: str, created_by: UUID | None, created_by_name: str, now: datetime,
 ) -> Booking:  # fmt: skip
     """A booking that waits for its deposit. Raises LeadTime, TooFarAhead."""
-    if slot.start_time - now < policy.lead_time and not wanted.override_lead_time:
-        hours = int(policy.lead_time.total_seconds() // 3600)
-        raise LeadTime(f"a booking is made at least {hours} hours before its start", lead_hours=hours)
+    deadline = _deposit_deadline(slot.start_time, policy, override_lead_time=wanted.override_lead_time, now=now)
     if slot.start_time - now > policy.horizon:
         raise TooFarAhead(f"a booking is made at most {policy.horizon.days} days ahead", days=policy.horizon.days)
     priced = price(wanted.guests, policy)
-    latest = slot.start_time - policy.lead_time
     return Booking(
         booking_id=booking_id,
         station_id=wanted.station_id,
@@ -153,8 +151,7 @@ def book(
         policy_version=policy.version,
         requests=wanted.requests,
         lines=priced.lines,
-        # Who booked within the lead time has until the start: the other limit is past already.
-        deposit_deadline_time=min(now + policy.deposit_patience, latest if latest > now else slot.start_time),
+        deposit_deadline_time=deadline,
         created_by=created_by,
         created_by_name=created_by_name,
         create_time=now,
@@ -162,16 +159,33 @@ def book(
     )
 
 
+def _deposit_deadline(start: datetime, policy: Policy, *, override_lead_time: bool, now: datetime) -> datetime:
+    """Until when the deposit is waited for: before the lead time begins, or until the start where that is overridden.
+
+    Raises LeadTime also where too little time would be left to pay it: nobody is sold what cannot be paid.
+    """
+    hours, minutes = policy.lead_time // timedelta(hours=1), policy.deposit_patience_least // timedelta(minutes=1)
+    if start <= now:
+        raise LeadTime("the slot has begun", lead_hours=hours)
+    if start - now < policy.lead_time and not override_lead_time:
+        raise LeadTime(f"a booking is made at least {hours} hours before its start", lead_hours=hours)
+    latest = start - policy.lead_time
+    if override_lead_time and latest - now < policy.deposit_patience_least:
+        latest = start
+    if latest - now < policy.deposit_patience_least:
+        raise LeadTime(f"less than {minutes} minutes would be left to pay the deposit", lead_hours=hours)
+    return min(now + policy.deposit_patience, latest)
+
+
 def cancel(booking: Booking, by: CancelledBy, policy: Policy, *, etag: str, now: datetime) -> Booking:
     """The booking, cancelled, with the share that is refunded. Raises BookingState, EtagStale."""
     if etag and etag != str(booking.version):
         raise EtagStale("the booking changed since its etag was read", etag=str(booking.version))
-    return replace(
-        _moved(booking, State.CANCELLED, now),
-        cancel_time=now,
-        cancelled_by=by,
-        refund_basis_points=_refund_share(booking.start_time - now, by, policy),
-    )
+    cancelled = _moved(booking, State.CANCELLED, now)
+    if booking.end_time <= now:
+        message = f"a booking that is {booking.state.name} cannot become CANCELLED after its end"
+        raise BookingState(message, **{"from": booking.state.name, "to": "CANCELLED"})
+    return replace(cancelled, cancel_time=now, cancelled_by=by, refund_basis_points=_refund_share(booking, by, policy, now))
 
 
 def expire(booking: Booking, now: datetime) -> Booking:
@@ -204,8 +218,14 @@ def _moved(booking: Booking, to: State, now: datetime) -> Booking:
     return replace(booking, state=to, version=booking.version + 1, update_time=now)
 
 
-def _refund_share(ahead: timedelta, by: CancelledBy, policy: Policy) -> int:
-    """In basis points of what was captured."""
-    if by is CancelledBy.STATION or ahead >= policy.full_refund_before:
+def _refund_share(booking: Booking, by: CancelledBy, policy: Policy, now: datetime) -> int:
+    """In basis points of what was captured. Days are those of the station's calendar, to the local time of the start."""
+    zone = ZoneInfo(booking.time_zone)
+    start = booking.start_time.astimezone(zone).replace(tzinfo=None)
+
+    def days_before(days: int) -> bool:
+        return now <= reached(start - timedelta(days=days), zone)
+
+    if by is CancelledBy.STATION or days_before(policy.full_refund_days):
         return REFUND_ALL
-    return REFUND_HALF if ahead >= policy.half_refund_before else 0
+    return REFUND_HALF if days_before(policy.half_refund_days) else 0

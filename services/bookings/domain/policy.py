@@ -17,8 +17,9 @@ class Policy:
     lead_time: timedelta = timedelta(hours=48)
     horizon: timedelta = timedelta(days=365)
     deposit_patience: timedelta = timedelta(hours=24)
-    full_refund_before: timedelta = timedelta(days=7)
-    half_refund_before: timedelta = timedelta(days=3)
+    deposit_patience_least: timedelta = timedelta(minutes=30)
+    full_refund_days: int = 7
+    half_refund_days: int = 3
 
 
 DEFAULT_POLICY = Policy()
