@@ -1,6 +1,6 @@
 """Values that messages of several services hold."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from google.protobuf.any_pb2 import Any as AnyMessage
@@ -10,6 +10,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from faults import InvalidArgument
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST = datetime.max.replace(tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
 
 def instant_from_pb(message: Timestamp, field: str) -> datetime:
@@ -18,6 +20,12 @@ def instant_from_pb(message: Timestamp, field: str) -> datetime:
         return message.ToDatetime(tzinfo=UTC)
     except (ValueError, OverflowError) as error:
         raise InvalidArgument({field: "no such time"}) from error
+
+
+def bound_from_pb(message: Timestamp, field: str) -> datetime:
+    """A bound of a range, as instants of whole microseconds are compared with it: rounded up. Raises InvalidArgument."""
+    instant = instant_from_pb(message, field)
+    return instant + _MICROSECOND if message.nanos % 1_000 and instant < _LAST else instant
 
 
 def set_instant(message: Timestamp, instant: datetime) -> None:

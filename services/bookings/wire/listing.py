@@ -15,12 +15,12 @@ from faults import InvalidArgument
 from ids import parsed
 from pages import Page, Tokens, bound, page_size
 from rpccommon.paging import Key, Pager
-from rpccommon.values import instant_from_pb
+from rpccommon.values import bound_from_pb
 
 
 def list_query_from_pb(request: pb.ListBookingsRequest, pager: Pager) -> ListQuery:
     """Raises InvalidArgument for a time that there is not, PageTokenInvalid for a token of anything but this list."""
-    start_from, before = all_of(partial(_instant, request, "start_time_from"), partial(_instant, request, "start_time_before"))
+    start_from, before = all_of(partial(_time, request, "start_time_from"), partial(_time, request, "start_time_before"))
     if start_from and before and start_from >= before:
         raise InvalidArgument({"start_time_before": "it is not after start_time_from"})
     return ListQuery(
@@ -34,8 +34,8 @@ def list_query_from_pb(request: pb.ListBookingsRequest, pager: Pager) -> ListQue
     )
 
 
-def _instant(request: Any, field: str) -> datetime | None:
-    return instant_from_pb(getattr(request, field), field) if request.HasField(field) else None
+def _time(request: Any, field: str) -> datetime | None:
+    return bound_from_pb(getattr(request, field), field) if request.HasField(field) else None
 
 
 def pager_of(request: pb.ListBookingsRequest, tokens: Tokens) -> Pager:
