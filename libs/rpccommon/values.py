@@ -1,12 +1,15 @@
 """Values that messages of several services hold."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
+import names
 from faults import InvalidArgument
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -44,6 +47,27 @@ def packed(message: Message) -> bytes:
     wrapper = AnyMessage()
     wrapper.Pack(message, deterministic=True)
     return wrapper.SerializeToString(deterministic=True)
+
+
+def name_from_pb(text: str, field: str) -> str:
+    """A name, in NFC; raises InvalidArgument."""
+    name = names.normalised(text)
+    if (problem := names.problem(name)) is not None:
+        raise InvalidArgument({field: problem})
+    return name
+
+
+def all_of(*reads: Callable[[], Any]) -> list[Any]:
+    """What each of them gives; raises one InvalidArgument with every field that any of them names."""
+    values, bad = [], {}
+    for read in reads:
+        try:
+            values.append(read())
+        except InvalidArgument as wrong:
+            bad.update(wrong.fields)
+    if bad:
+        raise InvalidArgument(bad)
+    return values
 
 
 def optional_id(text: str) -> UUID | None:

@@ -1,4 +1,7 @@
-"""Passwords: argon2id, in threads of their own, so that the event loop and the database never wait for it."""
+"""Passwords: argon2id, in threads of their own, so that the event loop and the database never wait for it.
+
+They are compared in NFC (as RFC 8265 has it): keyboards of different systems write the same letter in different ways.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -11,6 +14,7 @@ from argon2.exceptions import VerifyMismatchError
 from argon2.profiles import RFC_9106_LOW_MEMORY
 
 from identity.domain.logins import LoginBusy
+from names import normalised
 
 HASHED_AT_ONCE = 2
 WAITING_MAX = 16
@@ -31,7 +35,7 @@ class Argon2Passwords:
 
     async def hash(self, password: str) -> str:
         """The hash to keep, in PHC format."""
-        return await self._run(lambda: self._hasher.hash(password))
+        return await self._run(lambda: self._hasher.hash(normalised(password)))
 
     async def matches(self, password_hash: str | None, password: str) -> bool:
         """Whether the password is the one; without a hash: the same work, and no."""
@@ -44,7 +48,7 @@ class Argon2Passwords:
 
     def _matches(self, password_hash: str, password: str) -> bool:
         try:
-            return self._hasher.verify(password_hash, password)
+            return self._hasher.verify(password_hash, normalised(password))
         except VerifyMismatchError:
             return False
 

@@ -48,6 +48,16 @@ async def test_a_password_matches_its_own_hash_only() -> None:
     assert not await passwords.matches(stored, "correct horse batterz")
 
 
+@pytest.mark.parametrize(
+    ("kept", "typed"), [("caf\u00e9 au lait", "cafe\u0301 au lait"), ("cafe\u0301 au lait", "caf\u00e9 au lait")]
+)
+async def test_a_password_is_the_same_however_a_keyboard_composes_it(kept: str, typed: str) -> None:
+    passwords = Argon2Passwords(CHEAPEST)
+    stored = await passwords.hash(kept)
+    assert await passwords.matches(stored, typed)
+    assert not await passwords.matches(stored, "cafe au lait")
+
+
 async def test_nobody_has_no_password() -> None:
     passwords = Argon2Passwords(CHEAPEST)
     assert not await passwords.matches(None, "anything")

@@ -10,10 +10,10 @@ from bookings.domain.bookings import Booking, CancelledBy, NewBooking
 from bookings.domain.price import Guests
 from bookings.domain.slots import SlotKey
 from bookings.usecases.bookings import Cancellation
-from bookings.wire.values import all_of, date_from_pb, time_from_pb
+from bookings.wire.values import date_from_pb, time_from_pb
 from ids import parsed
 from rowwire import Column, Plan, Type
-from rpccommon.values import packed, set_instant
+from rpccommon.values import all_of, packed, set_instant
 
 
 def new_booking_from_pb(request: pb.CreateBookingRequest) -> NewBooking:

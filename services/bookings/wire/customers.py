@@ -4,14 +4,14 @@ from teppan.bookings.v1 import customers_pb2 as pb
 
 from bookings.domain.customers import Customer, NewCustomer, normalise_email
 from ids import parsed
-from rpccommon.values import optional_id, set_instant
+from rpccommon.values import name_from_pb, optional_id, set_instant
 
 
 def new_customer_from_pb(request: pb.CreateCustomerRequest) -> NewCustomer:
-    """The customer that is asked for, normalised."""
+    """The customer that is asked for, normalised. Raises InvalidArgument for what is no name."""
     return NewCustomer(
         station_id=parsed(request.station_id),
-        name=request.name,
+        name=name_from_pb(request.name, "name"),
         email=normalise_email(request.email),
         phone=request.phone,
         user_id=optional_id(request.user_id),

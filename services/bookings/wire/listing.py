@@ -9,13 +9,12 @@ from teppan.bookings.v1 import bookings_pb2 as pb
 
 from bookings.store.listing import ListQuery
 from bookings.wire.bookings import fill
-from bookings.wire.values import all_of
 from dbcommon.encoded import EncodedPage
 from faults import InvalidArgument
 from ids import parsed
 from pages import Page, Tokens, bound, page_size
 from rpccommon.paging import Key, Pager
-from rpccommon.values import bound_from_pb
+from rpccommon.values import all_of, bound_from_pb
 
 
 def list_query_from_pb(request: pb.ListBookingsRequest, pager: Pager) -> ListQuery:

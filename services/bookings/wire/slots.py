@@ -10,10 +10,10 @@ from teppan.bookings.v1 import slots_pb2 as pb
 
 from bookings.domain.slots import SEARCH_DAYS_MAX, Schedule, ScheduledSlot, Slot, Station
 from bookings.usecases.slots import NewSchedule
-from bookings.wire.values import all_of, date_from_pb, time_from_pb
+from bookings.wire.values import date_from_pb, time_from_pb
 from faults import InvalidArgument
 from ids import parsed
-from rpccommon.values import set_instant
+from rpccommon.values import all_of, set_instant
 
 
 def new_schedule_from_pb(request: pb.UpdateScheduleRequest) -> NewSchedule:

@@ -1,8 +1,6 @@
 """Dates and local times."""
 
-from collections.abc import Callable
 from datetime import date, time
-from typing import Any
 
 from google.type.date_pb2 import Date
 from google.type.timeofday_pb2 import TimeOfDay
@@ -26,16 +24,3 @@ def time_from_pb(message: TimeOfDay, field: str) -> time:
         return time(message.hours, message.minutes)
     except ValueError as error:
         raise InvalidArgument({field: f"no such time: {error}"}) from error
-
-
-def all_of(*reads: Callable[[], Any]) -> list[Any]:
-    """What each of them gives; raises one InvalidArgument with every field that any of them names."""
-    values, bad = [], {}
-    for read in reads:
-        try:
-            values.append(read())
-        except InvalidArgument as wrong:
-            bad.update(wrong.fields)
-    if bad:
-        raise InvalidArgument(bad)
-    return values

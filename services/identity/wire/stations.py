@@ -7,7 +7,7 @@ from identity.domain.stations import NewStation, Station
 from identity.usecases.stations import Change
 from ids import parsed
 from pages import PAGE_BYTES_MAX, Page, TokenRefused, Tokens, bound
-from rpccommon.values import packed, set_instant
+from rpccommon.values import all_of, name_from_pb, packed, set_instant
 
 Changing = (
     pb.SuspendStationRequest
@@ -20,11 +20,15 @@ Changing = (
 
 
 def new_station_from_pb(request: pb.CreateStationRequest) -> NewStation:
-    """The station that is asked for."""
+    """The station that is asked for. Raises InvalidArgument for what is no name; it may have no other to be shown by."""
+    name, display_name = all_of(
+        lambda: name_from_pb(request.name, "name"),
+        lambda: name_from_pb(request.display_name, "display_name") if request.display_name else "",
+    )
     return NewStation(
         code=request.code,
-        name=request.name,
-        display_name=request.display_name,
+        name=name,
+        display_name=display_name,
         time_zone=request.time_zone,
         currency_code=request.currency_code,
     )

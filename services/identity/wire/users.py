@@ -10,13 +10,13 @@ from identity.domain.users import NewUser, PlatformRole, User, normalise_email
 from identity.usecases.users import Change
 from ids import parsed
 from rpccommon.shape import validate
-from rpccommon.values import instant_from_pb, packed, set_instant
+from rpccommon.values import instant_from_pb, name_from_pb, packed, set_instant
 
 
 def new_user_from_pb(request: users_pb2.CreateUserRequest) -> NewUser:
-    """The user that is asked for, normalised."""
+    """The user that is asked for, normalised. Raises InvalidArgument for what is no name."""
     return NewUser(
-        name=request.name,
+        name=name_from_pb(request.name, "name"),
         email=normalise_email(request.email),
         password=request.password,
         platform_role=PlatformRole(request.platform_role),
