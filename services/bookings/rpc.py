@@ -53,8 +53,7 @@ class SlotsServicer(slots_pb2_grpc.SlotsServiceServicer):
     async def UpdateSchedule(self, request: slots_pb.UpdateScheduleRequest, context: Context) -> slots_pb.UpdateScheduleResponse:
         """Replaces a week."""
         wanted = slots_wire.new_schedule_from_pb(request)
-        schedule = await self._slots.update(caller(), wanted, request_id=UUID(request.request_id))
-        return slots_pb.UpdateScheduleResponse(schedule=slots_wire.schedule_to_pb(schedule))
+        return slots_wire.replaced_to_pb(await self._slots.update(caller(), wanted, request_id=UUID(request.request_id)))
 
     async def SearchAvailability(
         self, request: slots_pb.SearchAvailabilityRequest, context: Context

@@ -138,7 +138,7 @@ async def test_a_cancellation_gives_the_share_and_the_place_back(
 ) -> None:
     request = booking_request(station, customer, date=day(ahead), override_lead_time=True)
     booking = (await teppan.bookings.CreateBooking(request, metadata=teppan.admin)).booking
-    assert (await free(teppan, station, day(ahead)))[day(ahead), 12] == (1, 2)
+    assert (await free(teppan, station, day(ahead)))[day(ahead), 12] == (1 if ahead > 2 else 0, 2)
     priced = (await cancel(teppan, booking, cancelled_by=by, validate_only=True)).booking
     assert (priced.state, priced.refund_basis_points) == (pb.BOOKING_STATE_CANCELLED, share)
     assert await read(teppan, booking) == booking
@@ -146,7 +146,7 @@ async def test_a_cancellation_gives_the_share_and_the_place_back(
     assert (cancelled.cancelled_by, cancelled.refund_basis_points, cancelled.etag) == (by, share, "2")
     assert cancelled.price_lines == booking.price_lines
     assert await read(teppan, booking) == cancelled
-    assert (await free(teppan, station, day(ahead)))[day(ahead), 12] == (2, 2)
+    assert (await free(teppan, station, day(ahead)))[day(ahead), 12] == (2 if ahead > 2 else 0, 2)
     refusal = await refused(cancel(teppan, booking))
     assert (refusal.code, refusal.reason) == ("FAILED_PRECONDITION", "BOOKING_STATE")
     assert (refusal.metadata["from"], refusal.metadata["to"]) == ("CANCELLED", "CANCELLED")
@@ -259,7 +259,7 @@ def skips(zone: ZoneInfo, at: date) -> bool:
 async def test_dates_at_the_ends_of_time_have_no_slots_there(teppan: Teppan, station: str) -> None:
     await teppan.week(station, slots_a_day=24, capacity=1)
     assert 20 < len(await free(teppan, station, date(1, 1, 1))) < 24
-    assert len(await free(teppan, station, date(9999, 12, 31))) == 24
+    assert len(await free(teppan, station, date(9999, 12, 31))) == 23  # the last one would end in the year 10000
 
 
 async def test_a_search_gives_each_station_in_turn(teppan: Teppan, station: str) -> None:

@@ -1,11 +1,14 @@
 """Slots around changes of the clocks: what does not overlap by the clock on the wall does not overlap as instants."""
 
 from datetime import UTC, date, datetime, time, timedelta
+from uuid import UUID
 from zoneinfo import ZoneInfo, available_timezones
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from bookings.domain.slots import SlotKey, instants
+from bookings.domain.slots import ScheduledSlot, SlotKey, SlotNotOffered, Station, instants, slot_offered, slots_of_day
 
 FIRST, LAST = datetime(2026, 1, 1, tzinfo=UTC), datetime(2036, 1, 1, tzinfo=UTC)
 BERLIN, CAIRO, SYDNEY = ZoneInfo("Europe/Berlin"), ZoneInfo("Africa/Cairo"), ZoneInfo("Australia/Lord_Howe")
@@ -74,3 +77,33 @@ def test_no_slots_that_touch_by_the_clock_overlap_as_instants_around_any_change_
 def slot_at(at: datetime, minutes: int, zone: ZoneInfo) -> tuple[datetime, datetime] | None:
     """The instants of the slot of a local time."""
     return instants(SlotKey(date=at.date(), start=at.time()), minutes, zone)
+
+
+def test_around_clock_changes_a_gap_has_no_slot_and_the_first_of_two_hours_counts() -> None:
+    spring, autumn = date(2027, 3, 28), date(2026, 10, 25)
+    for start, expected in (("01:59", "00:59"), ("02:00", None), ("02:59", None), ("03:00", "01:00")):
+        found = instants(SlotKey(date=spring, start=time.fromisoformat(start)), 60, BERLIN)
+        assert (found and f"{found[0]:%H:%M}") == expected
+    first = instants(SlotKey(date=autumn, start=time(2, 30)), 180, BERLIN)
+    assert first == (datetime(2026, 10, 25, 0, 30, tzinfo=UTC), datetime(2026, 10, 25, 4, 30, tzinfo=UTC))
+    every_hour = [ScheduledSlot(weekday=7, start=time(hour), length_minutes=60, capacity=1) for hour in range(24)]
+    assert [len(slots_of_day(day, every_hour, BERLIN)) for day in (spring, autumn)] == [23, 24]
+    station = Station(station_id=UUID(int=1), time_zone="Europe/Berlin", currency_code="EUR")
+    with pytest.raises(SlotNotOffered) as refusal:
+        slot_offered(SlotKey(date=spring, start=time(2)), every_hour, station)
+    assert refusal.value.metadata == {"date": "2027-03-28", "start": "02:00"}
+
+
+@given(
+    day=st.dates(date(1, 1, 1), date(9999, 12, 31)), start=st.times().map(lambda at: at.replace(second=0, microsecond=0)),
+    zone=st.sampled_from(["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Pacific/Kiritimati", "UTC"]),
+)  # fmt: skip
+@example(day=date(1, 1, 1), start=time(0), zone="Europe/Berlin")
+@example(day=date(9999, 12, 31), start=time(23, 59), zone="America/New_York")
+@example(day=date(9999, 12, 31), start=time(23, 59), zone="UTC")
+def test_an_instant_is_the_local_time_that_was_meant_or_there_is_none(day: date, start: time, zone: str) -> None:
+    key = SlotKey(date=day, start=start)
+    if found := instants(key, 90, ZoneInfo(zone)):
+        local = found[0].astimezone(ZoneInfo(zone))
+        assert (local.date(), local.time()) == (key.date, key.start)
+        assert timedelta(0) < found[1] - found[0] <= timedelta(minutes=90 + 60)

@@ -1,12 +1,12 @@
-"""What a booking costs, what may become of it, which weeks there are, and which instants, also where clocks change."""
+"""What a booking costs, what may become of it, and which weeks there are."""
 
 from dataclasses import replace
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 from teppan.bookings.v1 import bookings_pb2 as pb
 
@@ -31,13 +31,9 @@ from bookings.domain.slots import (
     ScheduledSlot,
     Slot,
     SlotKey,
-    SlotNotOffered,
     SlotsOverlap,
     Station,
     check_week,
-    instants,
-    slot_offered,
-    slots_of_day,
 )  # fmt: skip
 from faults import EtagStale
 
@@ -279,36 +275,6 @@ def test_a_week_is_accepted_where_no_minute_of_it_has_two_slots(slots: list[Sche
         assert len(set(minutes)) < len(minutes)
     else:
         assert len(set(minutes)) == len(minutes)
-
-
-def test_around_clock_changes_a_gap_has_no_slot_and_the_first_of_two_hours_counts() -> None:
-    spring, autumn = date(2027, 3, 28), date(2026, 10, 25)
-    for start, expected in (("01:59", "00:59"), ("02:00", None), ("02:59", None), ("03:00", "01:00")):
-        found = instants(SlotKey(date=spring, start=time.fromisoformat(start)), 60, BERLIN)
-        assert (found and f"{found[0]:%H:%M}") == expected
-    first = instants(SlotKey(date=autumn, start=time(2, 30)), 180, BERLIN)
-    assert first == (datetime(2026, 10, 25, 0, 30, tzinfo=UTC), datetime(2026, 10, 25, 4, 30, tzinfo=UTC))
-    every_hour = week(*((7, f"{hour:02}:00", 60) for hour in range(24)))
-    assert [len(slots_of_day(day, every_hour, BERLIN)) for day in (spring, autumn)] == [23, 24]
-    station = Station(station_id=STATION, time_zone="Europe/Berlin", currency_code="EUR")
-    with pytest.raises(SlotNotOffered) as refusal:
-        slot_offered(SlotKey(date=spring, start=time(2)), every_hour, station)
-    assert refusal.value.metadata == {"date": "2027-03-28", "start": "02:00"}
-
-
-@given(
-    day=st.dates(date(1, 1, 1), date(9999, 12, 31)), start=st.times().map(lambda at: at.replace(second=0, microsecond=0)),
-    zone=st.sampled_from(["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Pacific/Kiritimati", "UTC"]),
-)  # fmt: skip
-@example(day=date(1, 1, 1), start=time(0), zone="Europe/Berlin")
-@example(day=date(9999, 12, 31), start=time(23, 59), zone="America/New_York")
-@example(day=date(9999, 12, 31), start=time(23, 59), zone="UTC")
-def test_an_instant_is_the_local_time_that_was_meant_or_there_is_none(day: date, start: time, zone: str) -> None:
-    key = SlotKey(date=day, start=start)
-    if found := instants(key, 90, ZoneInfo(zone)):
-        local = found[0].astimezone(ZoneInfo(zone))
-        assert (local.date(), local.time()) == (key.date, key.start)
-        assert timedelta(0) < found[1] - found[0] <= timedelta(minutes=90 + 60)
 
 
 @given(text=st.text(max_size=20))

@@ -130,9 +130,7 @@ def book(
     booking_id: UUID | None, reference: str, created_by: UUID | None, created_by_name: str, now: datetime,
 ) -> Booking:  # fmt: skip
     """A booking that waits for its deposit. Raises LeadTime, TooFarAhead."""
-    deadline = _deposit_deadline(slot.start_time, policy, override_lead_time=wanted.override_lead_time, now=now)
-    if slot.start_time - now > policy.horizon:
-        raise TooFarAhead(f"a booking is made at most {policy.horizon.days} days ahead", days=policy.horizon.days)
+    deadline = deposit_deadline(slot.start_time, policy, override_lead_time=wanted.override_lead_time, now=now)
     priced = price(wanted.guests, policy)
     return Booking(
         booking_id=booking_id,
@@ -159,11 +157,13 @@ def book(
     )
 
 
-def _deposit_deadline(start: datetime, policy: Policy, *, override_lead_time: bool, now: datetime) -> datetime:
+def deposit_deadline(start: datetime, policy: Policy, *, override_lead_time: bool, now: datetime) -> datetime:
     """Until when the deposit is waited for: before the lead time begins, or until the start where that is overridden.
 
-    Raises LeadTime also where too little time would be left to pay it: nobody is sold what cannot be paid.
+    Raises TooFarAhead, and LeadTime also where too little time would be left to pay it: nobody is sold what cannot be paid.
     """
+    if start - now > policy.horizon:
+        raise TooFarAhead(f"a booking is made at most {policy.horizon.days} days ahead", days=policy.horizon.days)
     hours, minutes = policy.lead_time // timedelta(hours=1), policy.deposit_patience_least // timedelta(minutes=1)
     if start <= now:
         raise LeadTime("the slot has begun", lead_hours=hours)

@@ -5,8 +5,9 @@ that it has twice means the first. A slot ends when the clock on the wall shows 
 not overlap by that clock do not overlap as instants.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -14,6 +15,8 @@ from zoneinfo import ZoneInfo
 from faults import FailedPrecondition, InvalidArgument
 
 SEARCH_DAYS_MAX = 31
+LONGEST = timedelta(days=2)
+"""No slot lasts as long: 1,440 minutes, and what a change of the clocks adds."""
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 
@@ -73,11 +76,13 @@ class Slot:
     end_time: datetime
     capacity: int
     taken: int = 0
+    overlapped: bool = False
+    """Whether bookings are kept in another slot, of an earlier schedule, that lasts into this one."""
 
     @property
     def places_left(self) -> int:
         """0 where a capacity was lowered below what is booked, too."""
-        return max(0, self.capacity - self.taken)
+        return 0 if self.overlapped else max(0, self.capacity - self.taken)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +92,8 @@ class Station:
     station_id: UUID
     time_zone: str
     currency_code: str
+    in_use: bool = True
+    """Whether new things may refer to it: it is neither suspended nor deleted."""
 
 
 DEFAULT_WEEK = tuple(
@@ -148,16 +155,40 @@ def _on(day: date, scheduled: ScheduledSlot, zone: ZoneInfo) -> Slot | None:
 
 def slot_offered(key: SlotKey, week: Sequence[ScheduledSlot], station: Station) -> Slot:
     """The slot of that key; raises SlotNotOffered."""
-    zone = ZoneInfo(station.time_zone)
-    for scheduled in week:
-        same = scheduled.start == key.start and scheduled.weekday == key.date.isoweekday()
-        if same and (offered := _on(key.date, scheduled, zone)):
-            return offered
+    if offered := _offered(key, week, ZoneInfo(station.time_zone)):
+        return offered
     message = f"the station has no slot on {key.date} at {key.start:%H:%M}"
     raise SlotNotOffered(message, date=key.date, start=f"{key.start:%H:%M}")
 
 
+def _offered(key: SlotKey, week: Sequence[ScheduledSlot], zone: ZoneInfo) -> Slot | None:
+    for scheduled in week:
+        if scheduled.start == key.start and scheduled.weekday == key.date.isoweekday():
+            return _on(key.date, scheduled, zone)
+    return None
+
+
+def left_over(kept: Iterable[Slot], week: Sequence[ScheduledSlot], station: Station) -> list[Slot]:
+    """Those of the slots with bookings that a week does not offer as long as they are."""
+    zone = ZoneInfo(station.time_zone)
+    offered = [(slot, _offered(slot.key, week, zone)) for slot in kept]
+    return [slot for slot, now in offered if now is None or (now.start_time, now.end_time) != (slot.start_time, slot.end_time)]
+
+
+def with_bookings(offered: Iterable[Slot], kept: Mapping[SlotKey, Slot]) -> list[Slot]:
+    """Slots of a schedule with the places that are taken; `kept` are those of two days more, before and after, with bookings."""
+    others = sorted((slot for slot in kept.values() if slot.taken), key=lambda slot: slot.start_time)
+    starts, gone = [slot.start_time for slot in others], [slot.start_time + LONGEST for slot in others]
+
+    def overlapped(slot: Slot) -> bool:
+        near = others[bisect_left(gone, slot.start_time) : bisect_left(starts, slot.end_time)]
+        return any(other.end_time > slot.start_time and other.key != slot.key for other in near)
+
+    return [replace(slot, taken=kept[slot.key].taken if slot.key in kept else 0, overlapped=overlapped(slot)) for slot in offered]
+
+
 def full(slot: Slot) -> SlotFull:
     """The refusal for a slot without a place."""
-    message = f"the slot on {slot.key.date} at {slot.key.start:%H:%M} is full"
+    why = "overlaps one in which bookings are kept" if slot.overlapped else "is full"
+    message = f"the slot on {slot.key.date} at {slot.key.start:%H:%M} {why}"
     return SlotFull(message, date=slot.key.date, start=f"{slot.key.start:%H:%M}", capacity=slot.capacity)

@@ -1,6 +1,7 @@
 """Bookings, one at a time."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -29,6 +30,7 @@ async def insert_booking(tx: Transaction, booking: Booking, slot: Slot, event: E
     announcing, told = feed.appending(tx, outbox, event)
     faults = {
         "slots_within_capacity": full(slot),
+        "slots_apart": full(replace(slot, overlapped=True)),
         **references.refusals("bookings", "station_id", type="identity.Station", owner="identity"),
     }
     with refusing(faults):

@@ -1,21 +1,28 @@
 """Schedules and slots. The row of a slot is the lock of its places; a trigger keeps `taken`, another one the capacity."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
-from bookings.domain.slots import DEFAULT_WEEK, Schedule, ScheduledSlot, Slot, SlotKey, Station
+from bookings.domain.slots import DEFAULT_WEEK, Schedule, ScheduledSlot, Slot, SlotKey, Station, full
 from bookings.tables import schedule_slots, slots
 from dbcommon import references
 from dbcommon.constraints import refusing
-from dbcommon.database import Database, Transaction
+from dbcommon.database import Transaction
 from dbcommon.statements import inserting, inserting_all, lists
 from faults import FeedStale, ReferenceClosed
 
+KEPT_MAX = 100
 SLOT = "local_date, local_start, start_time, end_time, capacity, taken"
 IS_SLOT = "station_id = :station AND local_date = :date AND local_start = :start"
+FOLLOWING = (
+    "capacity = excluded.capacity,"
+    " start_time = CASE WHEN slots.taken > 0 THEN least(slots.start_time, excluded.start_time) ELSE excluded.start_time END,"
+    " end_time = CASE WHEN slots.taken > 0 THEN greatest(slots.end_time, excluded.end_time) ELSE excluded.end_time END"
+)
+"""How a slot that is there follows the schedule."""
 WEEK = ", ".join(
     f"ARRAY(SELECT w.{column} FROM bookings.schedule_slots w WHERE w.station_id = {{station}}"
     f" ORDER BY w.weekday, w.local_start) AS week_{column}"
@@ -60,7 +67,7 @@ async def offer(tx: Transaction, station_id: UUID, key: SlotKey, customer_id: UU
     values = {"station": station_id, "date": key.date, "start": key.start, "customer": customer_id}
     row = (await tx.execute(statement, values)).first()
     place = _station(row, station_id)
-    if row.state != references.Known.OPEN:
+    if not place.in_use:
         raise ReferenceClosed("the station is not in use", field="station_id", type="identity.Station")
     slot = None if row.local_date is None else _slot(row)
     return Offer(station=place, schedule=_schedule(row, station_id), slot=slot, customer_known=row.has_customer)
@@ -81,16 +88,6 @@ async def schedule(tx: Transaction, station_id: UUID) -> Schedule:
         f"SELECT h.version, h.update_time, {WEEK.format(station='h.station_id')} FROM bookings.schedules h WHERE h.station_id = :id"
     )
     return _schedule((await tx.execute(week, {"id": station_id})).first(), station_id)
-
-
-async def read_schedule(app: Database, station_id: UUID) -> Schedule:
-    """The same, in a statement of its own."""
-    body = (
-        f"SELECT h.version, h.update_time, {WEEK.format(station='h.station_id')} FROM bookings.schedules h"
-        " WHERE h.station_id = s.tenant LIMIT 1"
-    )
-    rows = await app.read(body, tenant=station_id)
-    return _schedule(rows[0] if rows else None, station_id)
 
 
 async def replace_schedule(tx: Transaction, new: Schedule) -> Schedule:
@@ -114,11 +111,12 @@ async def replace_schedule(tx: Transaction, new: Schedule) -> Schedule:
 
 
 async def take_slot(tx: Transaction, station_id: UUID, offered: Slot, found: Slot | None) -> Slot:
-    """The slot with its present capacity and places, locked until the transaction ends. Raises ReferenceClosed, FeedStale.
+    """The slot with its present capacity and places, locked until the transaction ends. Raises SlotFull, ReferenceClosed, FeedStale.
 
-    `found` is its row, where `offer` has locked one. It is made when a place is first taken; its capacity follows the schedule.
+    `found` is its row, where `offer` has locked one. It is made when a place is first taken; its capacity follows the schedule, and
+    its times do: while bookings are kept in it, it lasts as long as any of them may.
     """
-    if found is not None and found.capacity == offered.capacity:
+    if found is not None and replace(offered, taken=found.taken) == found:
         return found
     row = {
         "station_id": station_id,
@@ -129,8 +127,12 @@ async def take_slot(tx: Transaction, station_id: UUID, offered: Slot, found: Slo
         "capacity": offered.capacity,
     }
     key = "station_id, local_date, local_start"
-    taking = f"{inserting(slots, row)} ON CONFLICT ({key}) DO UPDATE SET capacity = excluded.capacity RETURNING {SLOT}"
-    with refusing(references.refusals("slots", "station_id", type="identity.Station", owner="identity")):
+    taking = f"{inserting(slots, row)} ON CONFLICT ({key}) DO UPDATE SET {FOLLOWING} RETURNING {SLOT}"
+    faults = {
+        "slots_apart": full(replace(offered, overlapped=True)),
+        **references.refusals("slots", "station_id", type="identity.Station", owner="identity"),
+    }
+    with refusing(faults):
         return _slot((await tx.execute(taking, row)).one())
 
 
@@ -144,17 +146,41 @@ async def lock_slot_of_booking(tx: Transaction, station_id: UUID, booking_id: UU
     await tx.execute(lock, {"station": station_id, "id": booking_id})
 
 
-async def slots_between(tx: Transaction, station_id: UUID, first: date, last: date) -> dict[SlotKey, Slot]:
-    """The slots of those local dates that anybody ever took a place in."""
-    statement = f"SELECT {SLOT} FROM bookings.slots WHERE station_id = :station AND local_date BETWEEN :first AND :last"
+async def slots_around(tx: Transaction, station_id: UUID, first: date, last: date) -> dict[SlotKey, Slot]:
+    """The slots of those local dates, and of two more before and after, in which bookings are kept."""
+    statement = (
+        f"SELECT {SLOT} FROM bookings.slots WHERE station_id = :station AND taken > 0"
+        " AND local_date BETWEEN CAST(:first AS date) - 2 AND CAST(:last AS date) + 2"
+    )
     rows = await tx.execute(statement, {"station": station_id, "first": first, "last": last})
     return {slot.key: slot for slot in map(_slot, rows)}
+
+
+async def slots_left_over(tx: Transaction, station_id: UUID, week: Sequence[ScheduledSlot], now: datetime) -> list[Slot]:
+    """The slots to come in which bookings are kept, and that a week does not have with that length; the soonest KEPT_MAX.
+
+    Length as an interval of instants: on the day of a change of the clocks, a slot that the week has may be among them.
+    """
+    statement = (
+        f"SELECT {SLOT} FROM bookings.slots s WHERE s.station_id = :station AND s.taken > 0 AND s.end_time > :now AND NOT EXISTS"
+        " (SELECT FROM unnest(CAST(:weekdays AS integer[]), CAST(:starts AS time[]), CAST(:lengths AS integer[]))"
+        " AS w (weekday, local_start, minutes) WHERE w.weekday = extract(isodow FROM s.local_date)"
+        " AND w.local_start = s.local_start AND make_interval(mins => w.minutes) = s.end_time - s.start_time)"
+        f" ORDER BY s.start_time LIMIT {KEPT_MAX}"
+    )
+    scheduled = {
+        "weekdays": [slot.weekday for slot in week],
+        "starts": [slot.start for slot in week],
+        "lengths": [slot.length_minutes for slot in week],
+    }
+    return [_slot(row) for row in await tx.execute(statement, {"station": station_id, "now": now, **scheduled})]
 
 
 def _station(row: Any, station_id: UUID) -> Station:
     if row is None:
         raise FeedStale("the station has to be checked again", feed="identity")
-    return Station(station_id=station_id, time_zone=row.time_zone, currency_code=row.currency_code)
+    in_use = row.state == references.Known.OPEN
+    return Station(station_id=station_id, time_zone=row.time_zone, currency_code=row.currency_code, in_use=in_use)
 
 
 def _schedule(row: Any, station_id: UUID) -> Schedule:

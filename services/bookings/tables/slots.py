@@ -70,10 +70,41 @@ BEGIN
   RETURN NEW;
 END $$"""
 
+# Only what a booking fills, or makes longer, is looked at: what overlapped before stays. The row of the calendar is the lock in which
+# those meet who fill different slots; whoever waited for it sees what the others have filled.
+_APART = """CREATE FUNCTION bookings.slots_apart() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF NEW.taken = 0 OR (TG_OP = 'UPDATE' AND OLD.taken > 0 AND NEW.start_time >= OLD.start_time AND NEW.end_time <= OLD.end_time) THEN
+    RETURN NEW;
+  END IF;
+  PERFORM FROM bookings.schedules WHERE station_id = NEW.station_id FOR NO KEY UPDATE;
+  IF NOT FOUND THEN
+    INSERT INTO bookings.schedules (station_id, version, update_time) VALUES (NEW.station_id, 0, now()) ON CONFLICT DO NOTHING;
+    PERFORM FROM bookings.schedules WHERE station_id = NEW.station_id FOR NO KEY UPDATE;
+  END IF;
+  IF EXISTS (SELECT FROM bookings.slots s
+              WHERE s.station_id = NEW.station_id AND s.local_date BETWEEN NEW.local_date - 2 AND NEW.local_date + 2
+                AND (s.local_date, s.local_start) <> (NEW.local_date, NEW.local_start)
+                AND s.taken > 0 AND s.start_time < NEW.end_time AND s.end_time > NEW.start_time) THEN
+    RAISE EXCEPTION 'bookings are kept in a slot that overlaps' USING ERRCODE = 'check_violation', CONSTRAINT = 'slots_apart';
+  END IF;
+  RETURN NEW;
+END $$"""
+
 ACCESS = {
     "schedules": Access(app=("SELECT", "INSERT", "UPDATE"), platform=("SELECT", "DELETE"), tenant="station_id"),
     "schedule_slots": Access(app=("SELECT", "INSERT", "DELETE"), tenant="station_id"),
-    "slots": Access(app=("SELECT", "INSERT", "UPDATE"), platform=("SELECT", "DELETE", "UPDATE (taken)"), tenant="station_id"),
+    # Nobody sets `taken` but the triggers. Of the platform's role the UPDATE only is the right to lock.
+    "slots": Access(
+        app=(
+            "SELECT",
+            "INSERT (station_id, local_date, local_start, start_time, end_time, capacity)",
+            "UPDATE (start_time, end_time, capacity)",
+        ),
+        platform=("SELECT", "DELETE", "UPDATE (capacity)"),
+        tenant="station_id",
+    ),
 }
 DDL = [
     *references.guard("bookings", "schedules", "station_id", known=known_stations, owner="identity"),
@@ -84,4 +115,7 @@ DDL = [
     _CAPACITY,
     "REVOKE ALL ON FUNCTION bookings.slots_capacity() FROM PUBLIC",
     "CREATE TRIGGER slots_capacity BEFORE INSERT OR UPDATE ON bookings.slots FOR EACH ROW EXECUTE FUNCTION bookings.slots_capacity()",
+    _APART,
+    "REVOKE ALL ON FUNCTION bookings.slots_apart() FROM PUBLIC",
+    "CREATE TRIGGER slots_apart BEFORE INSERT OR UPDATE ON bookings.slots FOR EACH ROW EXECUTE FUNCTION bookings.slots_apart()",
 ]

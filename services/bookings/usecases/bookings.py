@@ -8,7 +8,7 @@ from uuid import UUID
 from bookings.domain.bookings import UNPAYABLE, Booking, CancelledBy, NewBooking, book, cancel
 from bookings.domain.customers import CustomerNotFound
 from bookings.domain.policy import DEFAULT_POLICY, Policy
-from bookings.domain.slots import full, slot_offered
+from bookings.domain.slots import full, slot_offered, with_bookings
 from bookings.store import bookings as store
 from bookings.store import listing
 from bookings.store import slots as slot_store
@@ -83,7 +83,8 @@ class Bookings:
         if not offer.customer_known:
             raise CustomerNotFound("there is no such customer in this station", customer_id=wanted.customer_id)
         if booking_id is None:
-            taken = offer.slot or slot
+            around = await slot_store.slots_around(tx, wanted.station_id, slot.key.date, slot.key.date)
+            [taken] = with_bookings([slot], around)
         else:
             taken = await slot_store.take_slot(tx, wanted.station_id, slot, offer.slot)
         if not taken.places_left:

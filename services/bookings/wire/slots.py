@@ -1,5 +1,6 @@
 """Schedules and free places."""
 
+from collections.abc import Sequence
 from datetime import date
 from functools import partial
 from uuid import UUID
@@ -9,7 +10,7 @@ from google.type.timeofday_pb2 import TimeOfDay
 from teppan.bookings.v1 import slots_pb2 as pb
 
 from bookings.domain.slots import SEARCH_DAYS_MAX, Schedule, ScheduledSlot, Slot, Station
-from bookings.usecases.slots import NewSchedule
+from bookings.usecases.slots import FreeSlot, NewSchedule, Replaced
 from bookings.wire.values import date_from_pb, time_from_pb
 from faults import InvalidArgument
 from ids import parsed
@@ -53,17 +54,26 @@ def search_from_pb(request: pb.SearchAvailabilityRequest) -> tuple[list[UUID], d
     return [UUID(id) for id in request.station_ids], first, last
 
 
-def availability_to_pb(station: Station, slots: list[Slot]) -> pb.SearchAvailabilityResponse:
+def replaced_to_pb(replaced: Replaced) -> pb.UpdateScheduleResponse:
+    """A week, and the slots that bookings keep of weeks before."""
+    message = pb.UpdateScheduleResponse(schedule=schedule_to_pb(replaced.schedule))
+    for slot in replaced.kept:
+        _when(message.kept_slots.add(bookings=slot.taken), slot)
+    return message
+
+
+def availability_to_pb(station: Station, slots: Sequence[FreeSlot]) -> pb.SearchAvailabilityResponse:
     """A station's slots."""
     message = pb.SearchAvailabilityResponse(station_id=str(station.station_id), time_zone=station.time_zone)
-    for slot in slots:
-        day = slot.key.date
-        free = message.slots.add(
-            date=Date(year=day.year, month=day.month, day=day.day),
-            start=TimeOfDay(hours=slot.key.start.hour, minutes=slot.key.start.minute),
-            capacity=slot.capacity,
-            places_left=slot.places_left,
-        )
-        set_instant(free.start_time, slot.start_time)
-        set_instant(free.end_time, slot.end_time)
+    for free in slots:
+        shown = message.slots.add(capacity=free.slot.capacity, places_left=free.places_left, unavailable_reason=free.reason)
+        _when(shown, free.slot)
     return message
+
+
+def _when(message: pb.AvailableSlot | pb.KeptSlot, slot: Slot) -> None:
+    day, start = slot.key.date, slot.key.start
+    message.date.CopyFrom(Date(year=day.year, month=day.month, day=day.day))
+    message.start.CopyFrom(TimeOfDay(hours=start.hour, minutes=start.minute))
+    set_instant(message.start_time, slot.start_time)
+    set_instant(message.end_time, slot.end_time)

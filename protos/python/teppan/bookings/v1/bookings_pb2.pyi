@@ -286,7 +286,7 @@ class CreateBookingRequest(_message.Message):
     customer_id: _builtins.str
     requests: _builtins.str
     override_lead_time: _builtins.bool
-    """A platform administrator may book within the lead time."""
+    """A platform administrator may book within the lead time, though nothing that begins in less than 30 minutes."""
     validate_only: _builtins.bool
     """All checks and the price, no effect: the answer's booking has no ID."""
     @_builtins.property

@@ -89,8 +89,9 @@ class BookingsServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def CancelBooking(self, request, context):
-        """Ends a booking and gives its place back. What was paid is refunded by the share that the policy gives: all at 7
-        days or more before the start, half from 3 to 7 days, nothing below; all where the station cancels.
+        """Ends a booking and gives its place back, until its end. What was paid is refunded by the share that the policy gives:
+        all at 7 days or more before the start, half from 3 to 7 days, nothing below; all where the station cancels. Days are
+        those of the station's calendar: 7 days before a start at 12:00 is 12:00 a week earlier, also where clocks change.
         NOT_FOUND BOOKING_NOT_FOUND; FAILED_PRECONDITION BOOKING_STATE; ABORTED ETAG_STALE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

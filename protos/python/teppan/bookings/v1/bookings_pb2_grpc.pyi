@@ -48,8 +48,9 @@ class BookingsServiceStub:
     INVALID_ARGUMENT PAGE_TOKEN_INVALID; UNAVAILABLE READER_TOO_SLOW.
     """
     CancelBooking: _grpc.UnaryUnaryMultiCallable[_bookings_pb2.CancelBookingRequest, _bookings_pb2.CancelBookingResponse]
-    """Ends a booking and gives its place back. What was paid is refunded by the share that the policy gives: all at 7
-    days or more before the start, half from 3 to 7 days, nothing below; all where the station cancels.
+    """Ends a booking and gives its place back, until its end. What was paid is refunded by the share that the policy gives:
+    all at 7 days or more before the start, half from 3 to 7 days, nothing below; all where the station cancels. Days are
+    those of the station's calendar: 7 days before a start at 12:00 is 12:00 a week earlier, also where clocks change.
     NOT_FOUND BOOKING_NOT_FOUND; FAILED_PRECONDITION BOOKING_STATE; ABORTED ETAG_STALE.
     """
 
@@ -73,8 +74,9 @@ class BookingsServiceAsyncStub(BookingsServiceStub):
     INVALID_ARGUMENT PAGE_TOKEN_INVALID; UNAVAILABLE READER_TOO_SLOW.
     """
     CancelBooking: _aio.UnaryUnaryMultiCallable[_bookings_pb2.CancelBookingRequest, _bookings_pb2.CancelBookingResponse]  # type: ignore[assignment]
-    """Ends a booking and gives its place back. What was paid is refunded by the share that the policy gives: all at 7
-    days or more before the start, half from 3 to 7 days, nothing below; all where the station cancels.
+    """Ends a booking and gives its place back, until its end. What was paid is refunded by the share that the policy gives:
+    all at 7 days or more before the start, half from 3 to 7 days, nothing below; all where the station cancels. Days are
+    those of the station's calendar: 7 days before a start at 12:00 is 12:00 a week earlier, also where clocks change.
     NOT_FOUND BOOKING_NOT_FOUND; FAILED_PRECONDITION BOOKING_STATE; ABORTED ETAG_STALE.
     """
 
@@ -119,8 +121,9 @@ class BookingsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _bookings_pb2.CancelBookingRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_bookings_pb2.CancelBookingResponse, _abc.Awaitable[_bookings_pb2.CancelBookingResponse]]:
-        """Ends a booking and gives its place back. What was paid is refunded by the share that the policy gives: all at 7
-        days or more before the start, half from 3 to 7 days, nothing below; all where the station cancels.
+        """Ends a booking and gives its place back, until its end. What was paid is refunded by the share that the policy gives:
+        all at 7 days or more before the start, half from 3 to 7 days, nothing below; all where the station cancels. Days are
+        those of the station's calendar: 7 days before a start at 12:00 is 12:00 a week earlier, also where clocks change.
         NOT_FOUND BOOKING_NOT_FOUND; FAILED_PRECONDITION BOOKING_STATE; ABORTED ETAG_STALE.
         """
 

@@ -30,15 +30,19 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     REASON_BOOKING_NOT_FOUND: _Reason.ValueType  # 3
     """NOT_FOUND: no such booking in that station."""
     REASON_SLOT_FULL: _Reason.ValueType  # 4
-    """FAILED_PRECONDITION: no place is left in that slot; metadata `date`, `start`, `capacity`."""
+    """FAILED_PRECONDITION: no place is left in that slot, or bookings are kept in one of an earlier schedule that overlaps it;
+    metadata `date`, `start`, `capacity`.
+    """
     REASON_SLOT_NOT_OFFERED: _Reason.ValueType  # 5
     """FAILED_PRECONDITION: the station's schedule has no such slot on that date."""
     REASON_LEAD_TIME: _Reason.ValueType  # 6
-    """FAILED_PRECONDITION: the slot begins too soon to be booked; metadata `lead_hours`."""
+    """FAILED_PRECONDITION: the slot has begun, or begins too soon to be booked, or so soon that too little time would be left
+    to pay the deposit; metadata `lead_hours`.
+    """
     REASON_TOO_FAR_AHEAD: _Reason.ValueType  # 7
     """FAILED_PRECONDITION: the slot is too far ahead; metadata `days`."""
     REASON_BOOKING_STATE: _Reason.ValueType  # 8
-    """FAILED_PRECONDITION: the booking's state does not allow the transition; metadata `from`, `to`."""
+    """FAILED_PRECONDITION: the booking's state does not allow the transition, or it has ended; metadata `from`, `to`."""
     REASON_SLOTS_OVERLAP: _Reason.ValueType  # 9
     """INVALID_ARGUMENT: slots of one day overlap; metadata `weekday`."""
 
@@ -52,15 +56,19 @@ REASON_CUSTOMER_EMAIL_TAKEN: Reason.ValueType  # 2
 REASON_BOOKING_NOT_FOUND: Reason.ValueType  # 3
 """NOT_FOUND: no such booking in that station."""
 REASON_SLOT_FULL: Reason.ValueType  # 4
-"""FAILED_PRECONDITION: no place is left in that slot; metadata `date`, `start`, `capacity`."""
+"""FAILED_PRECONDITION: no place is left in that slot, or bookings are kept in one of an earlier schedule that overlaps it;
+metadata `date`, `start`, `capacity`.
+"""
 REASON_SLOT_NOT_OFFERED: Reason.ValueType  # 5
 """FAILED_PRECONDITION: the station's schedule has no such slot on that date."""
 REASON_LEAD_TIME: Reason.ValueType  # 6
-"""FAILED_PRECONDITION: the slot begins too soon to be booked; metadata `lead_hours`."""
+"""FAILED_PRECONDITION: the slot has begun, or begins too soon to be booked, or so soon that too little time would be left
+to pay the deposit; metadata `lead_hours`.
+"""
 REASON_TOO_FAR_AHEAD: Reason.ValueType  # 7
 """FAILED_PRECONDITION: the slot is too far ahead; metadata `days`."""
 REASON_BOOKING_STATE: Reason.ValueType  # 8
-"""FAILED_PRECONDITION: the booking's state does not allow the transition; metadata `from`, `to`."""
+"""FAILED_PRECONDITION: the booking's state does not allow the transition, or it has ended; metadata `from`, `to`."""
 REASON_SLOTS_OVERLAP: Reason.ValueType  # 9
 """INVALID_ARGUMENT: slots of one day overlap; metadata `weekday`."""
 Global___Reason: _TypeAlias = Reason  # noqa: Y015

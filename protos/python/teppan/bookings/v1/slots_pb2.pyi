@@ -119,20 +119,64 @@ class UpdateScheduleResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SCHEDULE_FIELD_NUMBER: _builtins.int
+    KEPT_SLOTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def schedule(self) -> Global___Schedule: ...
+    @_builtins.property
+    def kept_slots(self) -> _containers.RepeatedCompositeFieldContainer[Global___KeptSlot]:
+        """Slots to come in which bookings are kept, and which the new week does not have, or not with these times: the soonest
+        100. While they are kept, slots of the new week that overlap them offer no place.
+        """
+
     def __init__(
         self,
         *,
         schedule: Global___Schedule | None = ...,
+        kept_slots: _abc.Iterable[Global___KeptSlot] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["schedule", b"schedule"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["schedule", b"schedule"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kept_slots", b"kept_slots", "schedule", b"schedule"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UpdateScheduleResponse: _TypeAlias = UpdateScheduleResponse  # noqa: Y015
+
+@_typing.final
+class KeptSlot(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATE_FIELD_NUMBER: _builtins.int
+    START_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    BOOKINGS_FIELD_NUMBER: _builtins.int
+    bookings: _builtins.int
+    """The bookings that are kept in it."""
+    @_builtins.property
+    def date(self) -> _date_pb2.Date: ...
+    @_builtins.property
+    def start(self) -> _timeofday_pb2.TimeOfDay: ...
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        date: _date_pb2.Date | None = ...,
+        start: _timeofday_pb2.TimeOfDay | None = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        bookings: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["date", b"date", "end_time", b"end_time", "start", b"start", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bookings", b"bookings", "date", b"date", "end_time", b"end_time", "start", b"start", "start_time", b"start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KeptSlot: _TypeAlias = KeptSlot  # noqa: Y015
 
 @_typing.final
 class SearchAvailabilityRequest(_message.Message):
@@ -200,9 +244,14 @@ class AvailableSlot(_message.Message):
     END_TIME_FIELD_NUMBER: _builtins.int
     CAPACITY_FIELD_NUMBER: _builtins.int
     PLACES_LEFT_FIELD_NUMBER: _builtins.int
+    UNAVAILABLE_REASON_FIELD_NUMBER: _builtins.int
     capacity: _builtins.int
     places_left: _builtins.int
-    """0 where the slot is full."""
+    """0 where the slot cannot be booked."""
+    unavailable_reason: _builtins.str
+    """The reason with which CreateBooking would refuse the slot: REFERENCE_CLOSED (the station is suspended or deleted),
+    LEAD_TIME (also where the slot has begun), TOO_FAR_AHEAD or SLOT_FULL. Empty where a place is left.
+    """
     @_builtins.property
     def date(self) -> _date_pb2.Date: ...
     @_builtins.property
@@ -220,10 +269,11 @@ class AvailableSlot(_message.Message):
         end_time: _timestamp_pb2.Timestamp | None = ...,
         capacity: _builtins.int = ...,
         places_left: _builtins.int = ...,
+        unavailable_reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["date", b"date", "end_time", b"end_time", "start", b"start", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "date", b"date", "end_time", b"end_time", "places_left", b"places_left", "start", b"start", "start_time", b"start_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "date", b"date", "end_time", b"end_time", "places_left", b"places_left", "start", b"start", "start_time", b"start_time", "unavailable_reason", b"unavailable_reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -52,9 +52,9 @@ class SlotsServiceServicer(object):
     """
 
     def UpdateSchedule(self, request, context):
-        """Replaces the station's weekly schedule. Bookings that exist keep their places; a slot that is now below what is
-        booked sells nothing more. An empty list restores the default week: daily 12:00, 15:00, 18:00 and 21:00, 180
-        minutes, 2 bookings a slot.
+        """Replaces the station's weekly schedule. Bookings that exist keep their places and their times; a slot that is now
+        below what is booked sells nothing more, and neither does one that overlaps a slot in which bookings are kept.
+        An empty list restores the default week: daily 12:00, 15:00, 18:00 and 21:00, 180 minutes, 2 bookings a slot.
         INVALID_ARGUMENT SLOTS_OVERLAP; NOT_FOUND REFERENCE_NOT_FOUND; FAILED_PRECONDITION REFERENCE_CLOSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

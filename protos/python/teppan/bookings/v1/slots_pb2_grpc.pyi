@@ -34,9 +34,9 @@ class SlotsServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> SlotsServiceAsyncStub: ...
     UpdateSchedule: _grpc.UnaryUnaryMultiCallable[_slots_pb2.UpdateScheduleRequest, _slots_pb2.UpdateScheduleResponse]
-    """Replaces the station's weekly schedule. Bookings that exist keep their places; a slot that is now below what is
-    booked sells nothing more. An empty list restores the default week: daily 12:00, 15:00, 18:00 and 21:00, 180
-    minutes, 2 bookings a slot.
+    """Replaces the station's weekly schedule. Bookings that exist keep their places and their times; a slot that is now
+    below what is booked sells nothing more, and neither does one that overlaps a slot in which bookings are kept.
+    An empty list restores the default week: daily 12:00, 15:00, 18:00 and 21:00, 180 minutes, 2 bookings a slot.
     INVALID_ARGUMENT SLOTS_OVERLAP; NOT_FOUND REFERENCE_NOT_FOUND; FAILED_PRECONDITION REFERENCE_CLOSED.
     """
     SearchAvailability: _grpc.UnaryStreamMultiCallable[_slots_pb2.SearchAvailabilityRequest, _slots_pb2.SearchAvailabilityResponse]
@@ -50,9 +50,9 @@ class SlotsServiceAsyncStub(SlotsServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     UpdateSchedule: _aio.UnaryUnaryMultiCallable[_slots_pb2.UpdateScheduleRequest, _slots_pb2.UpdateScheduleResponse]  # type: ignore[assignment]
-    """Replaces the station's weekly schedule. Bookings that exist keep their places; a slot that is now below what is
-    booked sells nothing more. An empty list restores the default week: daily 12:00, 15:00, 18:00 and 21:00, 180
-    minutes, 2 bookings a slot.
+    """Replaces the station's weekly schedule. Bookings that exist keep their places and their times; a slot that is now
+    below what is booked sells nothing more, and neither does one that overlaps a slot in which bookings are kept.
+    An empty list restores the default week: daily 12:00, 15:00, 18:00 and 21:00, 180 minutes, 2 bookings a slot.
     INVALID_ARGUMENT SLOTS_OVERLAP; NOT_FOUND REFERENCE_NOT_FOUND; FAILED_PRECONDITION REFERENCE_CLOSED.
     """
     SearchAvailability: _aio.UnaryStreamMultiCallable[_slots_pb2.SearchAvailabilityRequest, _slots_pb2.SearchAvailabilityResponse]  # type: ignore[assignment]
@@ -69,9 +69,9 @@ class SlotsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _slots_pb2.UpdateScheduleRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_slots_pb2.UpdateScheduleResponse, _abc.Awaitable[_slots_pb2.UpdateScheduleResponse]]:
-        """Replaces the station's weekly schedule. Bookings that exist keep their places; a slot that is now below what is
-        booked sells nothing more. An empty list restores the default week: daily 12:00, 15:00, 18:00 and 21:00, 180
-        minutes, 2 bookings a slot.
+        """Replaces the station's weekly schedule. Bookings that exist keep their places and their times; a slot that is now
+        below what is booked sells nothing more, and neither does one that overlaps a slot in which bookings are kept.
+        An empty list restores the default week: daily 12:00, 15:00, 18:00 and 21:00, 180 minutes, 2 bookings a slot.
         INVALID_ARGUMENT SLOTS_OVERLAP; NOT_FOUND REFERENCE_NOT_FOUND; FAILED_PRECONDITION REFERENCE_CLOSED.
         """
 
