@@ -12,10 +12,10 @@ from dbcommon.feed import Event
 from dbcommon.keyset import Key, Keyset
 from dbcommon.references import Known
 from dbcommon.sagas import Kind as SagaKind
-from dbcommon.statements import inserting, updating
+from dbcommon.statements import inserting
 from faults import FeedStale
 from payments.domain import Account, Kind, Method, Payment, PaymentNotFound, State, overpaid
-from payments.tables import booking_accounts, outbox, payments
+from payments.tables import outbox, payments
 
 
 async def lock_account(tx: Transaction, station_id: UUID, booking_id: UUID) -> Account:
@@ -36,8 +36,8 @@ async def raise_versions(tx: Transaction, bookings: Sequence[UUID]) -> list[Acco
     return [_account(row) for row in await tx.execute(statement, {"ids": list(bookings)})]
 
 
-async def record(tx: Transaction, payment: Payment, before: Account, after: Account, *events: Event) -> None:
-    """Writes a payment, the money of its locked account, and what others are told, in one statement.
+async def record(tx: Transaction, payment: Payment, before: Account, *events: Event) -> None:
+    """Writes a payment of a locked account, and what others are told, in one statement; a trigger counts the money.
 
     Raises Overpaid, ReferenceClosed, FeedStale: the database decides.
     """
@@ -48,19 +48,14 @@ async def record(tx: Transaction, payment: Payment, before: Account, after: Acco
         "method": payment.method.value,
         "state": payment.state.value,
     }
-    money = {"captured_minor": after.captured_minor, "gratuity_minor": after.gratuity_minor, "money_version": after.version}
     faults = {
         "accounts_not_overpaid": overpaid(before),
         **references.refusals("payments", "station_id", type="identity.Station", owner="identity"),
         **references.refusals("payments", "booking_id", type="bookings.Booking", owner="bookings"),
     }
     announcing, told = feed.appending(tx, outbox, *events)
-    statement = (
-        f"WITH payment AS ({inserting(payments, row)}), account AS ({updating(booking_accounts, money)}"
-        f" WHERE station_id = :station_id AND booking_id = :booking_id) {announcing}"
-    )
     with refusing(faults):
-        await tx.execute(statement, {**row, **money, **told})
+        await tx.execute(f"WITH payment AS ({inserting(payments, row)}) {announcing}", {**row, **told})
 
 
 async def get(app: Database, station_id: UUID, payment_id: UUID) -> Payment:

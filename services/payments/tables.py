@@ -85,6 +85,22 @@ payments = Table(
     Index(None, "booking_id"),
 )
 
+_SUMS = ("captured_minor", "refunded_minor", "gratuity_minor", "refund_due_minor", "refund_due_time")
+_FACTS = ", ".join(column.name for column in booking_accounts.columns if column.name not in _SUMS)
+
+# Money is what payments sum to: no role of the application may say otherwise.
+_COUNTED = """CREATE FUNCTION payments.payments_counted() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  gratuity bigint := CASE WHEN NEW.kind = 4 THEN NEW.amount_minor ELSE 0 END;
+BEGIN
+  UPDATE payments.booking_accounts
+     SET captured_minor = captured_minor + NEW.amount_minor - gratuity, gratuity_minor = gratuity_minor + gratuity,
+         money_version = money_version + 1
+   WHERE station_id = NEW.station_id AND booking_id = NEW.booking_id;
+  RETURN NULL;
+END $$"""
+
 # Only a rise is refused: a total that bookings lowered below what is paid is a fact, and then nothing more is taken.
 _OWED = """CREATE FUNCTION payments.accounts_owed() RETURNS trigger LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
@@ -126,8 +142,8 @@ SCHEMA = Schema(
         "schema_compatibility": migrate.ACCESS,
         "known_stations": Access(app=("SELECT",), platform=("SELECT", "INSERT", "UPDATE"), tenant="id"),
         "booking_accounts": Access(
-            app=("SELECT", "UPDATE (captured_minor, gratuity_minor, money_version)"),
-            platform=("SELECT", "INSERT", "UPDATE"),
+            app=("SELECT", "UPDATE (money_version)"),  # nothing is updated: it is the right to lock
+            platform=("SELECT", f"INSERT ({_FACTS})", f"UPDATE ({_FACTS})"),
             tenant="station_id",
         ),
         "payments": Access(app=("SELECT", "INSERT"), platform=("SELECT",), tenant="station_id"),
@@ -137,6 +153,9 @@ SCHEMA = Schema(
         *migrate.grants("payments"),
         *references.guard("payments", "payments", "station_id", known=known_stations, owner="identity"),
         *references.guard("payments", "payments", "booking_id", known=booking_accounts, owner="bookings", tenant="station_id"),
+        _COUNTED,
+        "REVOKE ALL ON FUNCTION payments.payments_counted() FROM PUBLIC",
+        "CREATE TRIGGER payments_counted AFTER INSERT ON payments.payments FOR EACH ROW EXECUTE FUNCTION payments.payments_counted()",
         _OWED,
         "REVOKE ALL ON FUNCTION payments.accounts_owed() FROM PUBLIC",
         "CREATE TRIGGER accounts_owed BEFORE INSERT OR UPDATE ON payments.booking_accounts FOR EACH ROW EXECUTE FUNCTION payments.accounts_owed()",

@@ -55,14 +55,14 @@ class Payments:
         return await self.requests.once(request, attempt, lambda made: self.get(station, made))
 
     async def _take(self, tx: Transaction, caller: Caller, wanted: NewPayment, payment_id: UUID) -> Payment:
-        """Takes money in a transaction: locks the account, then writes payment, account and events."""
+        """Takes money in a transaction: locks the account, then writes payment and events; the account follows by itself."""
         before = await store.lock_account(tx, wanted.station_id, wanted.booking_id)
         after = receive(before, wanted)
         payment = record(
             wanted, before, payment_id=payment_id, created_by=caller.user_id, created_by_name=caller.name, now=self.now()
         )  # fmt: skip
         await store.record(
-            tx, payment, before, after,
+            tx, payment, before,
             _event(self.new_id(), "payments.Payment", payment_id, payment, self.encode_payment(payment)),
             _event(self.new_id(), ACCOUNT_TYPE, wanted.booking_id, after, self.encode_account(after)),
         )  # fmt: skip

@@ -26,21 +26,21 @@ def due(captured: int, refunded: int, share: int | None) -> int:
 async def test_the_trigger_computes_what_the_domain_computes(server: Server, database: str) -> None:
     seed = random.randrange(10**6)
     chance = random.Random(seed)
-    platform = await asyncpg.connect(server.url(database, "payments_platform"))
+    rows = await asyncpg.connect(server.url(database))
     for _ in range(300):
         captured = chance.choice([0, 1, 3, 10_000, chance.randrange(TOTAL_MAX)])
         refunded = chance.randrange(captured + 1)
         share = chance.choice([None, 0, 1, 5_000, 10_000, chance.randrange(10_001)])
         expected = due(captured, refunded, share)
-        found = await platform.fetchrow(INSERT, uuid4(), captured, refunded, share)
+        found = await rows.fetchrow(INSERT, uuid4(), captured, refunded, share)
         assert tuple(found) == (expected, expected > 0), f"seed {seed}: {captured}, {refunded}, {share}"
-    await platform.close()
+    await rows.close()
 
 
 async def test_every_change_of_its_terms_changes_what_is_due_and_none_forgets_since_when(server: Server, database: str) -> None:
-    platform = await asyncpg.connect(server.url(database, "payments_platform"))
+    rows = await asyncpg.connect(server.url(database))
     booking = uuid4()
-    await platform.fetchrow(INSERT, booking, 10_000, 0, None)
+    await rows.fetchrow(INSERT, booking, 10_000, 0, None)
     since = None
     for change, expected in (
         ("refund_basis_points = 5000", 5_000),
@@ -52,12 +52,12 @@ async def test_every_change_of_its_terms_changes_what_is_due_and_none_forgets_si
         ("refund_basis_points = NULL", 0),
     ):
         update = f"UPDATE payments.booking_accounts SET {change} WHERE booking_id = $1 RETURNING refund_due_minor, refund_due_time"
-        found = await platform.fetchrow(update, booking)
+        found = await rows.fetchrow(update, booking)
         assert found["refund_due_minor"] == expected, change
         assert (found["refund_due_time"] is not None) is (expected > 0)
         assert since is None or found["refund_due_time"] in {None, since}
         since = found["refund_due_time"]
-    await platform.close()
+    await rows.close()
 
 
 async def test_the_application_cannot_say_what_is_due(server: Server, database: str) -> None:
@@ -66,3 +66,14 @@ async def test_the_application_cannot_say_what_is_due(server: Server, database: 
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await app.execute(f"UPDATE payments.booking_accounts SET {column}")
     await app.close()
+
+
+@pytest.mark.parametrize("role", ["payments_app", "payments_platform"])
+async def test_no_role_of_the_service_moves_a_sum(server: Server, database: str, role: str) -> None:
+    rows = await asyncpg.connect(server.url(database, role))
+    for column in ("captured_minor", "refunded_minor", "gratuity_minor", "refund_due_minor", "refund_due_time"):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await rows.execute(f"UPDATE payments.booking_accounts SET {column} = NULL")
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await rows.fetchrow(INSERT, uuid4(), 1, 0, None)
+    await rows.close()

@@ -9,7 +9,7 @@ from uuid import UUID
 from bookings.domain.bookings import Booking, BookingNotFound, CancelledBy, State
 from bookings.domain.price import Guests, Line
 from bookings.domain.slots import Slot, SlotKey, full
-from bookings.tables import bookings, outbox
+from bookings.tables import CHANGING, bookings, outbox
 from dbcommon import feed, parked, references
 from dbcommon.constraints import refusing
 from dbcommon.database import Database, Transaction
@@ -130,7 +130,7 @@ async def _locked(tx: Transaction, where: str, values: Mapping[str, Any]) -> lis
 async def save(tx: Transaction, booking: Booking, event: Event | None, **paid_by: Any) -> None:
     """Writes what can change of a locked booking, and tells others, in one statement. `paid_by`: `paid_epoch`, `paid_version`."""
     row = _row(booking)
-    changed = {name: row[name] for name in _CHANGING} | paid_by
+    changed = {name: row[name] for name in CHANGING} | paid_by
     saving = f"{updating(bookings, changed)} WHERE station_id = :station_id AND id = :id"
     values = {**changed, "station_id": booking.station_id, "id": booking.booking_id}
     if event is None:
@@ -152,10 +152,6 @@ async def referents_after(tx: Transaction, booking_id: UUID | None, limit: int) 
     return [_booking(row) for row in await tx.execute(statement, {"after": booking_id or UUID(int=0), "limit": limit})]
 
 
-_CHANGING = (
-    "state", "paid_minor", "confirm_time", "expiring_time", "cancel_time", "cancelled_by", "refund_basis_points", "version",
-    "update_time",
-)  # fmt: skip
 _SAME = (
     "station_id", "reference", "customer_id", "start_time", "end_time", "time_zone", "currency_code", "total_minor",
     "deposit_minor", "paid_minor", "policy_version", "requests", "deposit_deadline_time", "created_by", "created_by_name",

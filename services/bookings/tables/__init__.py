@@ -5,7 +5,7 @@ from bookings.tables import bookings as bookings_
 from bookings.tables import customers as customers_
 from bookings.tables import slots as slots_
 from bookings.tables.base import feed_state, known_stations, known_users, metadata, outbox, requests_, schema_compatibility
-from bookings.tables.bookings import bookings, lost_money, price_lines
+from bookings.tables.bookings import CHANGING, bookings, lost_money, price_lines
 from bookings.tables.customers import customers
 from bookings.tables.slots import schedule_slots, schedules, slots
 from dbcommon.schema import Schema
@@ -20,6 +20,7 @@ SCHEMA = Schema(
 )
 
 __all__ = [
+    "CHANGING",
     "SCHEMA",
     "bookings",
     "customers",

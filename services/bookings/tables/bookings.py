@@ -74,6 +74,12 @@ bookings = Table(
     Index("bookings_expiring_idx", "update_time", postgresql_where=text("state = 3")),
 )
 
+CHANGING = (
+    "state", "paid_minor", "confirm_time", "expiring_time", "cancel_time", "cancelled_by", "refund_basis_points", "version",
+    "update_time",
+)  # fmt: skip
+"""What becomes of a booking; all else stays as it was made."""
+
 # Money that payments had told of, and has lost in a restore: until it tells of as much again. What an operator has settled stays so.
 lost_money = Table(
     "lost_money",
@@ -109,7 +115,9 @@ BEGIN
 END $$"""
 
 ACCESS = {
-    "bookings": Access(app=("SELECT", "INSERT", "UPDATE"), platform=("SELECT", "UPDATE"), tenant="station_id"),
+    "bookings": Access(
+        app=("SELECT", "INSERT", f"UPDATE ({', '.join(CHANGING)})"), platform=("SELECT", "UPDATE"), tenant="station_id"
+    ),
     "lost_money": Access(platform=("SELECT", "INSERT", "UPDATE", "DELETE")),
     "price_lines": Access(app=("SELECT", "INSERT"), tenant="station_id"),
 }

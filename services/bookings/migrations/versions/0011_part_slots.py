@@ -1,10 +1,12 @@
-"""Slots in which bookings are kept stand apart, and nobody but the triggers sets how many are."""
+"""Slots in which bookings are kept stand apart, nobody but the triggers sets how many are, and calls change only what may change."""
 
 from alembic import op
 
 revision = "0011"
 down_revision = "0010"
 
+COLUMNS = "station_id, local_date, local_start, start_time, end_time, capacity"
+CHANGING = "state, paid_minor, confirm_time, expiring_time, cancel_time, cancelled_by, refund_basis_points, version, update_time"
 APART = """CREATE FUNCTION bookings.slots_apart() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -35,8 +37,9 @@ def upgrade() -> None:
     op.execute("REVOKE ALL ON FUNCTION bookings.slots_apart() FROM PUBLIC")
     op.execute(TRIGGER)
     op.execute("REVOKE INSERT, UPDATE ON bookings.slots FROM bookings_app")
-    columns = "station_id, local_date, local_start, start_time, end_time, capacity"
-    op.execute(f"GRANT INSERT ({columns}), UPDATE (start_time, end_time, capacity) ON bookings.slots TO bookings_app")
+    op.execute(f"GRANT INSERT ({COLUMNS}), UPDATE (start_time, end_time, capacity) ON bookings.slots TO bookings_app")
+    op.execute("REVOKE UPDATE ON bookings.bookings FROM bookings_app")
+    op.execute(f"GRANT UPDATE ({CHANGING}) ON bookings.bookings TO bookings_app")
     op.execute("GRANT UPDATE (capacity) ON bookings.slots TO bookings_platform")
     op.execute("REVOKE UPDATE (taken) ON bookings.slots FROM bookings_platform")
 
@@ -45,8 +48,9 @@ def downgrade() -> None:
     """Slots may overlap again."""
     op.execute("GRANT UPDATE (taken) ON bookings.slots TO bookings_platform")
     op.execute("REVOKE UPDATE (capacity) ON bookings.slots FROM bookings_platform")
-    columns = "station_id, local_date, local_start, start_time, end_time, capacity"
-    op.execute(f"REVOKE INSERT ({columns}), UPDATE (start_time, end_time, capacity) ON bookings.slots FROM bookings_app")
+    op.execute(f"REVOKE INSERT ({COLUMNS}), UPDATE (start_time, end_time, capacity) ON bookings.slots FROM bookings_app")
     op.execute("GRANT INSERT, UPDATE ON bookings.slots TO bookings_app")
+    op.execute(f"REVOKE UPDATE ({CHANGING}) ON bookings.bookings FROM bookings_app")
+    op.execute("GRANT UPDATE ON bookings.bookings TO bookings_app")
     op.execute("DROP TRIGGER slots_apart ON bookings.slots")
     op.execute("DROP FUNCTION bookings.slots_apart()")
