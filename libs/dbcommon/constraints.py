@@ -6,12 +6,11 @@ from contextlib import contextmanager
 import asyncpg
 
 from dbcommon.failures import violated
-from faults import Fault
 
 
 @contextmanager
-def refusing(faults: Mapping[str, Fault]) -> Iterator[None]:
-    """Raises the fault that stands for the constraint (or the trigger that raises under its name) that was violated.
+def refusing(faults: Mapping[str, Exception]) -> Iterator[None]:
+    """Raises the fault (or what its caller expects) that stands for the constraint, or for the trigger that raises under its name.
 
     The transaction is lost: the fault must leave it. A constraint without a fault is a bug, and stays an error.
     """

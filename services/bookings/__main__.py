@@ -41,7 +41,7 @@ SERVICES = (
 
 
 def reference() -> str:
-    """A booking's name for people: 31^8 of them, so that two are never alike in practice, and a constraint says so."""
+    """A booking's name for people: one of 31^8. Of ten million bookings some 59 draw one that is taken, and draw again."""
     number, digits = secrets.randbelow(len(DIGITS) ** REFERENCE_DIGITS), []
     for _ in range(REFERENCE_DIGITS):
         number, digit = divmod(number, len(DIGITS))

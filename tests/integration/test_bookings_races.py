@@ -202,3 +202,19 @@ async def test_of_two_first_schedules_sent_at_once_an_etag_lets_one_pass(teppan:
     refusals = [refusal_of(answer) for answer in answers if isinstance(answer, grpc.aio.AioRpcError)]
     assert {(refusal.code, refusal.reason) for refusal in refusals} <= {("ABORTED", "ETAG_STALE")}
     assert made == ([1] if etag else list(range(1, 9)))
+
+
+async def test_a_reference_that_is_taken_is_drawn_again_up_to_five_times(
+    teppan: Teppan, station: str, customer: str, rows: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = iter([7, 7, 7, 7, 7, 8, 7, 8, 7, 8, 7])
+    monkeypatch.setattr("bookings.__main__.secrets.randbelow", lambda _: next(drawn))
+    first = await teppan.booking(station, customer)
+    request, agent = booking_request(station, customer, date=day(11)), teppan.member(station)
+    second = (await create(teppan, request, agent)).booking
+    assert second.reference != first.reference
+    assert (await create(teppan, request, agent)).booking == second
+    assert (await refused(create(teppan, booking_request(station, customer, date=day(12))))).code == "INTERNAL"
+    assert list(drawn) == []
+    taken = await rows.fetch("SELECT taken FROM bookings.slots WHERE station_id = $1 ORDER BY local_date", UUID(station))
+    assert [row["taken"] for row in taken] == [1, 1]

@@ -78,6 +78,10 @@ class TooFarAhead(FailedPrecondition):
     reason = "TOO_FAR_AHEAD"
 
 
+class ReferenceTaken(Exception):
+    """Another booking has that reference: another one is drawn. No refusal: nobody asked for it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewBooking:
     """What is asked for."""

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from bookings.domain.bookings import Booking, BookingNotFound, CancelledBy, State
+from bookings.domain.bookings import Booking, BookingNotFound, CancelledBy, ReferenceTaken, State
 from bookings.domain.price import Guests, Line
 from bookings.domain.slots import Slot, SlotKey, full
 from bookings.tables import CHANGING, bookings, outbox
@@ -18,7 +18,10 @@ from dbcommon.statements import inserting, updating
 
 
 async def insert_booking(tx: Transaction, booking: Booking, slot: Slot, event: Event) -> Booking:
-    """Takes a place, and tells others of it, in one statement. Raises SlotFull, ReferenceClosed, FeedStale: the database decides."""
+    """Takes a place, and tells others of it, in one statement: the database decides.
+
+    Raises SlotFull, ReferenceTaken, ReferenceClosed, FeedStale.
+    """
     row = _row(booking)
     lines: dict[str, list[Any]] = {
         "line": list(range(len(booking.lines))),
@@ -28,7 +31,8 @@ async def insert_booking(tx: Transaction, booking: Booking, slot: Slot, event: E
         "line_amount_minor": [line.amount_minor for line in booking.lines],
     }
     announcing, told = feed.appending(tx, outbox, event)
-    faults = {
+    faults: dict[str, Exception] = {
+        "bookings_reference_key": ReferenceTaken(),
         "slots_within_capacity": full(slot),
         "slots_apart": full(replace(slot, overlapped=True)),
         **references.refusals("bookings", "station_id", type="identity.Station", owner="identity"),

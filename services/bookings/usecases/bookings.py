@@ -1,11 +1,12 @@
 """Bookings: made, read, listed, cancelled."""
 
 from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from bookings.domain.bookings import UNPAYABLE, Booking, CancelledBy, NewBooking, book, cancel
+from bookings.domain.bookings import UNPAYABLE, Booking, CancelledBy, NewBooking, ReferenceTaken, book, cancel
 from bookings.domain.customers import CustomerNotFound
 from bookings.domain.policy import DEFAULT_POLICY, Policy
 from bookings.domain.slots import full, slot_offered, with_bookings
@@ -25,6 +26,8 @@ from pages import Page
 from rowwire import Encoder
 
 EVENT_TYPE = "bookings.Booking"
+DRAWS_MAX = 5
+"""References drawn for a booking: that all are taken does not happen, unless what draws them is broken."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,11 +67,17 @@ class Bookings:
         request = self.requests.request(caller, "CreateBooking", tenant=station, request_id=request_id, content=wanted)
         booking_id = self.new_id()
 
-        async def attempt() -> Booking:
-            await self.references.ensure_known(reference)
+        async def draw() -> Booking:
             async with self.app.transaction(tenant=station) as tx:
                 await self.requests.begin(tx, request, made=booking_id)
                 return await self._book(tx, caller, wanted, booking_id=booking_id)
+
+        async def attempt() -> Booking:
+            await self.references.ensure_known(reference)
+            for _ in range(DRAWS_MAX - 1):
+                with suppress(ReferenceTaken):
+                    return await draw()
+            return await draw()
 
         return await self.requests.once(request, attempt, lambda made: self._get(station, made))
 
