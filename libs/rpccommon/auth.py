@@ -29,6 +29,8 @@ SERVICE_TOKEN_LIFETIME = timedelta(minutes=5)
 SERVICE_TOKEN_RENEWAL = timedelta(minutes=1)
 VERIFIED_CACHED = 10_000
 TOKEN_BYTES_MAX = 8 * 1024
+SECONDS_MAX = 2**38
+"""Since 1970: beyond the year 9999."""
 
 
 def access_token(*, key: Ed25519PrivateKey, kid: str, caller: Caller, now: datetime, lifetime: timedelta) -> str:
@@ -141,9 +143,16 @@ class Verifier:
             )  # fmt: skip
             caller = _caller(issuer, header["kid"], claims)
             verified = self._now().timestamp()
-            return _Token(caller=caller, issued=float(claims["iat"]), expiry=float(claims["exp"]), verified=verified)
-        except (jwt.PyJWTError, KeyError, TypeError, ValueError) as error:
+            return _Token(caller=caller, issued=_seconds(claims["iat"]), expiry=_seconds(claims["exp"]), verified=verified)
+        except (jwt.PyJWTError, AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
             raise TokenInvalid("the token's signature or content is not what it should be") from error
+
+
+def _seconds(claim: Any) -> float:
+    """A time of a claim. Raises ValueError: NaN, for one, would never expire."""
+    if not isinstance(claim, int | float) or not 0 <= claim <= SECONDS_MAX:
+        raise ValueError("a time of a token is a number of seconds since 1970")
+    return float(claim)
 
 
 def _caller(issuer: str, kid: str, claims: Mapping[str, Any]) -> Caller:

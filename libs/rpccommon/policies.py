@@ -10,6 +10,7 @@ PUBLIC = MethodPolicy(scope=options_pb2.SCOPE_PUBLIC, retry=options_pb2.RETRY_CL
 OUTSIDE = {
     "/grpc.health.v1.Health/Check": PUBLIC,
     "/grpc.health.v1.Health/Watch": PUBLIC,
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo": PUBLIC,
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": PUBLIC,
 }
 """Methods of other people's protos, which have no options of ours."""

@@ -10,13 +10,13 @@ from typing import Any
 import grpc
 import structlog
 from grpc_health.v1 import health, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from rpccommon.acceptors import Acceptors
 from rpccommon.calls import Calls
 from rpccommon.health import Health
 from rpccommon.listening import CannotListen
 from rpccommon.methods import Methods
+from rpccommon.reflecting import add_reflection
 from rpccommon.shape import REQUEST_BYTES_MAX
 from tls import Tls
 
@@ -74,9 +74,7 @@ class Server:
             register(methods)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, methods)
         if self._reflect:
-            names = [*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME]
-            add: Any = reflection_pb2_grpc.add_ServerReflectionServicer_to_server  # has no types
-            add(reflection.aio.ReflectionServicer(names), methods)
+            add_reflection(methods, [*self._names, health.SERVICE_NAME])
         self._acceptors = Acceptors(methods, message_bytes_max=largest)
         try:
             port = await self._acceptors.listen(self._listen, self._tls)

@@ -16,7 +16,7 @@ import grpc
 import pytest
 import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2
 from prometheus_client import CollectorRegistry
 from teppan.bookings.v1 import bookings_pb2
 from teppan.common.v1 import references_pb2
@@ -191,14 +191,22 @@ async def test_health_follows_readiness_and_watchers_are_told_until_the_end(monk
         await stopping
 
 
-async def test_reflection_names_the_services() -> None:
+@pytest.mark.parametrize("version", ["v1alpha", "v1"])
+async def test_reflection_names_the_services_and_describes_itself(version: str) -> None:
     running = server()
     port = await running.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        stub: Any = reflection_pb2_grpc.ServerReflectionStub(channel)  # type: ignore[arg-type]  # its stubs know no grpc.aio
-        call = stub.ServerReflectionInfo(iter([reflection_pb2.ServerReflectionRequest(list_services="")]))
-        [answer] = [answer async for answer in call]
-        assert "teppan.bookings.v1.BookingsService" in {service.name for service in answer.list_services_response.service}
+        call = channel.stream_stream(
+            f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
+            request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
+            response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
+        )
+        [answer] = [answer async for answer in call(iter([reflection_pb2.ServerReflectionRequest(list_services="")]))]
+        named = {service.name for service in answer.list_services_response.service}
+        assert {"teppan.bookings.v1.BookingsService", f"grpc.reflection.{version}.ServerReflection"} <= named
+        asked = [reflection_pb2.ServerReflectionRequest(file_containing_symbol=name) for name in named]
+        described = [answer async for answer in call(iter(asked))]
+        assert all(each.file_descriptor_response.file_descriptor_proto for each in described)
     await running.stop()
 
 
