@@ -13,7 +13,7 @@ from teppan.common.v1 import events_pb2, events_pb2_grpc
 from faults import CursorExpired, CursorInvalid
 from pages import TokenRefused, Tokens
 from rpccommon.feed.source import EventSource, Head, Place, StoredEvent
-from rpccommon.values import instant_from_pb
+from rpccommon.values import bound_from_pb
 
 BATCH_MAX = 500
 BATCH_BYTES_MAX = 1024 * 1024
@@ -69,7 +69,7 @@ class EventsServicer(events_pb2_grpc.EventsServiceServicer):
             except TokenRefused as refusal:
                 raise CursorInvalid({"after_cursor": str(refusal)}) from refusal
             after = (UUID(cursor["epoch"]), int(cursor["position"]))
-        time = instant_from_pb(request.after_time, "after_time") if start == "after_time" else None
+        time = bound_from_pb(request.after_time, "after_time") if start == "after_time" else None
         return await self._source.start(after=after, after_time=time, latest=start == "latest")
 
     def _batch(
