@@ -1,9 +1,9 @@
-# Python 3.11 to 3.13 and make are all that a machine needs; everything else goes into .venv, from hashed locks.
+# Python 3.11 to 3.14 and make are all that a machine needs; everything else goes into .venv, from hashed locks.
 # Paths are relative: a clone may lie anywhere, also below names with spaces.
 
 SHELL := /bin/sh
-PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
-	$$p -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
+PYTHON ?= $(shell for p in python3.14 python3.13 python3.12 python3.11 python3; do \
+	$$p -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null && echo $$p && break; done)
 RUN := .venv/bin/python
 PG ?= 18
 JOBS ?= 2
@@ -30,7 +30,7 @@ export PYTHONPATH = services:libs:protos/python:deploy
 export PYTHONTZPATH =
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-long lint format proto docs proto-check baseline lock bench-references bench-list bench-overload bench-rpc up run status token \
+.PHONY: help demo test test-unit test-pythons test-long lint format proto docs proto-check baseline lock bench-references bench-list bench-overload bench-rpc up run status token \
 	logs psql events events-replay events-drop sagas referrers referrers-leave audit backup restore down clean certs compose-up compose-down test-compose
 
 help: ## list the commands
@@ -45,6 +45,9 @@ test: .venv/compiled lint ## lint, then every test but the long ones (PG=16: on 
 test-unit: .venv/compiled ## the tests that need nothing, in seconds
 	@$(RUN) -m pytest -m 'not long' tests/test_tidy.py tests/unit
 
+test-pythons: .venv/compiled ## the unit tests on every other supported Python that is on PATH
+	@$(RUN) requirements/environment.py --others
+
 test-long: .venv/compiled lint ## every test, with all of every matrix
 	@$(RUN) -m pytest $(TOGETHER) --ignore=tests/compose
 
@@ -52,7 +55,7 @@ lint: .venv/compiled proto-check ## ruff, mypy --strict, buf, hadolint
 	@$(RUN) -m ruff check --quiet .
 	@$(RUN) -m ruff format --quiet --check .
 	@.venv/bin/hadolint deploy/Dockerfile
-	@$(RUN) -m mypy --no-error-summary services libs deploy tests docs/generate.py protos/generate.py protos/python/teppan/client
+	@$(RUN) -m mypy --no-error-summary services libs deploy tests docs/generate.py protos/generate.py requirements/environment.py protos/python/teppan/client
 
 format: .venv/compiled ## format and mend what ruff can mend
 	@$(RUN) -m ruff check --quiet --fix . ; $(RUN) -m ruff format --quiet .
@@ -158,8 +161,6 @@ test-compose: .venv/compiled ## the e2e tests against the containers, and what b
 	@touch $@
 
 .venv/ready: requirements/dev.lock
-	@test -n '$(PYTHON)' || { echo 'make needs Python 3.11, 3.12 or 3.13, with venv; none is on PATH (or set PYTHON=...)' >&2; exit 2; }
-	@echo 'Setting up .venv ...'
-	@rm -rf .venv && $(PYTHON) -m venv .venv
-	@$(RUN) -m pip install --quiet --require-hashes -r requirements/dev.lock
-	@touch $@
+	@test -n '$(PYTHON)' || { echo "make needs Python 3.11, 3.12, 3.13 or 3.14, with venv, and PATH has $$(python3 --version 2>/dev/null \
+		|| echo none): install one of those beside it, or name one by PYTHON=..." >&2; exit 2; }
+	@$(PYTHON) requirements/environment.py

@@ -21,13 +21,14 @@ from teppan.client import aio
 from compose.stack import Composed, engine
 from local import admin, stack
 from local.database import SERVICES
+from local.ports import ANY_PORT, free_ports
 from local.postgres import data_folder
 from local.stack import Stack
 from rpccommon.auth import ServiceToken
 from tests.tokens import service_token
 
 SECONDS = 60.0
-ANY_PORTS = dict.fromkeys(SERVICES, stack.ANY_PORT)
+ANY_PORTS = dict.fromkeys(SERVICES, ANY_PORT)
 IN_CONTAINERS = os.environ.get("TEPPAN_STACK") == "compose"
 
 
@@ -135,7 +136,7 @@ async def eventually(condition: Callable[[], object]) -> None:
 @pytest.fixture(scope="session")
 def embedded(tmp_path_factory: pytest.TempPathFactory, pg: str) -> Iterator[Stack]:
     """Postgres and three services, supervised, on ports of their own."""
-    fresh = stack.fresh(tmp_path_factory.mktemp("stack"), version=pg, ports=ANY_PORTS, metrics=ANY_PORTS)
+    fresh = stack.fresh(tmp_path_factory.mktemp("stack"), version=pg, ports=ANY_PORTS)
     try:
         stack.start(fresh, tied=True)
         yield fresh
@@ -148,7 +149,7 @@ def embedded(tmp_path_factory: pytest.TempPathFactory, pg: str) -> Iterator[Stac
 def composed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Composed]:
     """The containers, in a project and on ports of their own; nothing of them stays."""
     published = (*SERVICES, "prometheus")
-    ports = dict(zip(published, stack.free_ports(len(published)), strict=True))
+    ports = dict(zip(published, free_ports(len(published)), strict=True))
     fresh = Composed(folder=tmp_path_factory.mktemp("compose"), project=f"teppan-test-{os.getpid()}", ports=ports, version="test")
     try:
         fresh.up(show=False)

@@ -11,9 +11,9 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from audit import streams
 from audit.report import FAILED, Report
-from local.database import ROOT
+from local.stack import FOLDER
 
-STACK = ROOT / "build" / "stack" / "stack.json"
+STACK = FOLDER / "stack.json"
 WIDTH = 160
 """Where nobody looks: in a pipe, lines are not folded to a terminal's width."""
 

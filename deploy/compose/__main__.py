@@ -10,7 +10,8 @@ import grpc
 from compose import secrets
 from compose.stack import DATABASE, Composed, EngineFails, engine
 from local.database import ROOT
-from local.stack import PORTS, StackFails, chosen_ports
+from local.ports import PORTS, BadPorts, chosen_ports, refuse_shared
+from local.stack import StackFails
 
 FOLDER = Path(os.environ.get("TEPPAN_COMPOSE_FOLDER") or ROOT / "build" / "compose").resolve()
 """Where the secrets and the description are."""
@@ -30,7 +31,7 @@ def main(arguments: list[str]) -> int:
     chosen = parser.parse_args(arguments)
     try:
         return int(chosen.run(chosen))
-    except (EngineFails, StackFails, OSError) as refusal:
+    except (BadPorts, EngineFails, StackFails, OSError) as refusal:
         print(refusal, file=sys.stderr)
     except grpc.RpcError as error:
         print(f"The stack is up, and the administrator cannot log in: {error}", file=sys.stderr)
@@ -48,7 +49,9 @@ def up(chosen: argparse.Namespace) -> int:
     """Make the images, start the stack, and say how to call it"""
     engine("info")
     chosen_by_name = {name: os.environ[variable] for name, variable in OTHERS.items() if os.environ.get(variable)}
-    stack = Composed(folder=FOLDER, project=PROJECT, ports=chosen_ports(chosen.ports), **chosen_by_name)
+    ports = chosen_ports(chosen.ports)
+    refuse_shared(ports, {})
+    stack = Composed(folder=FOLDER, project=PROJECT, ports=ports, **chosen_by_name)
     stack.up(show=True)
     known = stack.describe()
     print(f"""

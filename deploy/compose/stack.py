@@ -16,7 +16,13 @@ from local.database import ROOT, SERVICES
 from local.stack import NO_PROXY
 
 FILE = ROOT / "deploy" / "compose.yaml"
-MOUNTS = ("envoy/envoy.yaml", "postgres/roles.sql", "observability/prometheus.yml", "observability/alerts.yml")
+MOUNTS = (
+    "envoy/envoy.yaml",
+    "postgres/cluster.sql",
+    "postgres/roles.sql",
+    "observability/prometheus.yml",
+    "observability/alerts.yml",
+)
 MOUNTED = [ROOT / "deploy" / name for name in MOUNTS]
 READABLE = 0o444
 DATABASE = "teppan"

@@ -20,6 +20,7 @@ from demo import listing, load, scene, story
 from demo.calls import Backend
 from local import admin, stack
 from local.database import ROOT, SERVICES
+from local.ports import ANY_PORT, BadPorts
 from local.postgres import CannotStart, data_folder
 from local.stack import Stack, StackFails
 from local.supervise import NotRunning
@@ -27,7 +28,7 @@ from local.supervise import NotRunning
 FOLDER = ROOT / "build" / "demo"
 BOOKINGS = 10_000
 DATABASE = "teppan_demo"
-ANY_PORTS = dict.fromkeys(SERVICES, stack.ANY_PORT)
+ANY_PORTS = dict.fromkeys(SERVICES, ANY_PORT)
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -44,7 +45,7 @@ def main() -> int:
     except KeyboardInterrupt:
         console.print("demo: interrupted; nothing stays running")
         return 130
-    except (CannotStart, StackFails, NotRunning, listing.Incomplete, story.Unlike, AioRpcError) as problem:
+    except (BadPorts, CannotStart, StackFails, NotRunning, listing.Incomplete, story.Unlike, AioRpcError) as problem:
         console.print(f"demo: failed: {problem}", markup=False)
         return 1
     return 0
@@ -58,7 +59,7 @@ def running() -> Iterator[Stack]:
         shutil.rmtree(folder, ignore_errors=True)
     fresh = stack.fresh(
         FOLDER, version=os.environ.get("PG", "18"), admin_url=os.environ.get("TEPPAN_DATABASE_URL", ""),
-        ports=ANY_PORTS, metrics=ANY_PORTS, database=DATABASE,
+        ports=ANY_PORTS, database=DATABASE,
     )  # fmt: skip
     try:
         if not fresh.embedded:

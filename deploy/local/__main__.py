@@ -18,13 +18,13 @@ from sqlalchemy.engine import make_url
 from dbcommon.migrate import TooOld
 from local import admin, parked, referrers, sagas, stack
 from local.backup import CannotRestore, ServiceSchema
-from local.database import ROOT, SERVICES
+from local.database import SERVICES
+from local.orphans import StillRuns
+from local.ports import BadPorts, chosen_ports
 from local.postgres import CannotStart, binaries, data_folder
-from local.stack import Stack, StackFails
+from local.stack import FOLDER, Stack, StackFails
 from local.supervise import NotRunning
 
-FOLDER = Path(os.environ.get("TEPPAN_STACK_FOLDER") or ROOT / "build" / "stack")
-"""Where a stack keeps its data, logs and secrets: one clone may have several."""
 REFUSED = 2
 
 
@@ -42,7 +42,7 @@ def main(arguments: list[str], environ: dict[str, str]) -> int:
     chosen.environ = environ
     try:
         return int(chosen.run(chosen))
-    except (CannotStart, CannotRestore, StackFails, NotRunning, TooOld) as refusal:
+    except (BadPorts, CannotStart, CannotRestore, StackFails, StillRuns, NotRunning, TooOld) as refusal:
         print(refusal, file=sys.stderr)
         return REFUSED
 
@@ -93,7 +93,7 @@ def run(chosen: argparse.Namespace) -> int:
 
 
 def down(chosen: argparse.Namespace) -> int:
-    """Stop the stack; data stay"""
+    """Stop the stack, also where its supervisor was killed; data stay"""
     with contextlib.suppress(NotRunning):
         stack.stop(stack.load(FOLDER))
     print("Nothing of it runs; data stay in place.")
@@ -207,8 +207,10 @@ def _started(chosen: argparse.Namespace, *, tied: bool) -> Stack:
     """Starts everything, or leaves nothing running."""
     with stack.alone(FOLDER / "starting.lock"):
         with contextlib.suppress(NotRunning):
-            if stack.load(FOLDER).supervisor.reachable():
+            before = stack.load(FOLDER)
+            if before.supervisor.reachable():
                 raise StackFails("the stack runs already: `make status` shows it, `make down` stops it")
+            stack.stop(before)  # its supervisor was killed: what is left of it holds the ports and the data
         return _start(chosen, tied=tied)
 
 
@@ -217,7 +219,7 @@ def _start(chosen: argparse.Namespace, *, tied: bool) -> Stack:
         FOLDER,
         version=chosen.environ.get("PG", "18"),
         admin_url=chosen.environ.get("TEPPAN_DATABASE_URL", ""),
-        ports=stack.chosen_ports(chosen.ports),
+        ports=chosen_ports(chosen.ports),
     )
     try:
         stack.start(made, tied=tied)

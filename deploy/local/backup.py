@@ -87,7 +87,7 @@ class ServiceSchema:
             part.unlink(missing_ok=True)
 
     def check(self, file: Path, *, data_only: bool, confirmed: bool) -> None:
-        """Raises CannotRestore where the file does not fit, or replaces what nobody has given up."""
+        """Raises CannotRestore where the file is not whole, does not fit, or replaces what nobody has given up."""
         there, known = self._ask(THERE) == "t", migrate.head(self._migrations)
         revision, present = self._revision(file), self._ask(REVISION) if there else "none"
         if data_only and revision != present:
@@ -100,6 +100,7 @@ class ServiceSchema:
             raise CannotRestore(
                 f"it would replace all that {self.service} has now: say CONFIRM=yes to have that (make backup keeps it)"
             )
+        self._restored(os.devnull, file)  # read to its end: one that was cut is refused before anything is stopped for it
 
     def restore(self, file: Path, *, data_only: bool) -> None:
         """Brings it back, all of it or nothing. Raises CannotRestore, also while processes of the service are connected."""

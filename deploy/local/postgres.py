@@ -20,6 +20,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+CLUSTER_SQL = Path(__file__).resolve().parents[1] / "postgres" / "cluster.sql"
 VERSIONS = {"16": "pginstall", "18": "pginstall18"}
 SUPERUSER = "postgres"
 UNPRIVILEGED = "nobody"
@@ -158,6 +159,10 @@ class Postgres:
         done = subprocess.run(initdb, **self._child(), capture_output=True, text=True, check=False)
         if done.returncode:
             raise CannotStart(f"initdb failed: {done.stderr.strip()}")
+        single = [str(binaries(self.version) / "postgres"), "--single", "-D", str(self.data), "-c", "exit_on_error=on", SUPERUSER]
+        done = subprocess.run(single, **self._child(), input=CLUSTER_SQL.read_text(), capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise CannotStart(f"{CLUSTER_SQL.name} failed: {done.stderr.strip()}")
 
     def command(self) -> list[str]:
         """What runs the server in the foreground."""

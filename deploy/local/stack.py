@@ -1,13 +1,11 @@
 """The stack: which processes there are, what each is told, in which order they start, and whether they serve."""
 
 import asyncio
-import contextlib
 import fcntl
 import json
-import random
+import os
 import shutil
 import signal
-import socket
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,14 +18,13 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from local import secret
 from local.database import ROOT, SERVICES, Server
+from local.ports import PORTS, free_ports, metrics_ports, refuse_shared, refuse_taken
 from local.postgres import Postgres, data_folder, private_folder
 from local.supervise import NotRunning, Program, Supervisor
 
 DATABASE = "teppan"
-PORTS = {"identity": 50051, "bookings": 50052, "payments": 50053}
-METRICS = {"identity": 9051, "bookings": 9052, "payments": 9053}
-ANY_PORT = 0
-FREE_PORTS = range(30_000, 32_768)
+FOLDER = Path(os.environ.get("TEPPAN_STACK_FOLDER") or ROOT / "build" / "stack")
+"""Where a stack keeps its data, logs and secrets: one clone may have several."""
 NO_PROXY = (("grpc.enable_http_proxy", 0),)
 """What is on this machine is called directly, whatever proxy the environment names."""
 SERVE_SECONDS = 60.0
@@ -142,9 +139,7 @@ def load(folder: Path) -> Stack:
 
 def start(stack: Stack, *, tied: bool) -> None:
     """Brings everything up, and returns when it serves. Raises StackFails, CannotStart; the caller stops what is up by then."""
-    for ports in (stack.ports, stack.metrics):
-        for service in SERVICES:
-            _refuse_taken(service, ports[service])
+    refuse_taken(stack.ports, stack.metrics)
     secret.make(stack.folder / "secrets", SERVICES)
     stack.save()
     programs = [
@@ -188,9 +183,10 @@ def fresh(
     admin_url: str = "",
     ports: Mapping[str, int] = PORTS,
     database: str = DATABASE,
-    metrics: Mapping[str, int] = METRICS,
 ) -> Stack:
-    """A stack to be started in a folder; port 0 means any that is free."""
+    """A stack to be started in a folder; port 0 means any that is free. Raises BadPorts."""
+    metrics = metrics_ports(ports)
+    refuse_shared(ports, metrics)
     folder.mkdir(parents=True, exist_ok=True)
     run = private_folder("teppan-")
     free = iter(free_ports(2 * len(SERVICES)))
@@ -207,19 +203,11 @@ def fresh(
     )
 
 
-def chosen_ports(text: str) -> dict[str, int]:
-    """The ports of all services, with those of `bookings=6052 payments=6053`. Raises StackFails."""
-    wanted = dict(PORTS)
-    for part in text.split():
-        service, _, port = part.partition("=")
-        if service not in SERVICES or not port.isdigit():
-            raise StackFails(f"PORTS: {part!r} is not like bookings=6052; services are {', '.join(SERVICES)}")
-        wanted[service] = int(port)
-    return wanted
-
-
 def states(stack: Stack) -> list[State]:
     """How everything is, as it says itself. Raises NotRunning."""
+    if orphans := stack.supervisor.orphans():
+        those = ", ".join(map(str, orphans))
+        raise NotRunning(f"the supervisor is gone, and nobody restarts what runs on: {those}. `make down` ends it, `make up` too")
     found = []
     for status in stack.supervisor.status():
         asked = status.running and status.name in SERVICES
@@ -227,21 +215,6 @@ def states(stack: Stack) -> list[State]:
         address = stack.address(status.name) if status.name in SERVICES else ""
         found.append(State(name=status.name, said=said, healthy=said in {"SERVING", "RUNNING"}, pid=status.pid, address=address))
     return found
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nobody has now. Raises StackFails where there are too few.
-
-    None of those that kernels give to connections: such a one took the port of a service that was being restarted, which then ended.
-    """
-    found: list[int] = []
-    for port in random.sample(FREE_PORTS, len(FREE_PORTS)):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            found.append(port)
-        if len(found) == count:
-            return found
-    raise StackFails(f"there are no {count} free ports between {FREE_PORTS[0]} and {FREE_PORTS[-1]}")
 
 
 async def serving(stack: Stack) -> None:
@@ -273,15 +246,3 @@ async def _serves(stack: Stack, service: str) -> None:
 async def _migrated(stack: Stack) -> None:
     await stack.server.prepare(stack.database)
     await stack.server.migrate(stack.database)
-
-
-def _refuse_taken(service: str, port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            message = f"port {port}, which {service} listens on, is taken ({error.strerror}): stop what listens there"
-            if port == METRICS[service]:
-                raise StackFails(f"{message} (it is for metrics)") from error
-            raise StackFails(f"{message}, or choose another: make up PORTS={service}={port + 1000}") from error

@@ -1,7 +1,7 @@
 """Processes that are kept running: supervisord, in a session of its own, spoken to over its XML-RPC socket.
 
 A process that ends is started again at once; one that ends with code 2 refuses, and one that never gets through its first
-second fails: both stay down.
+second fails: both stay down. What outlives supervisord itself is found and ended too (`orphans`).
 """
 
 import contextlib
@@ -21,6 +21,8 @@ from typing import Any
 import psutil
 from supervisor.xmlrpc import SupervisorTransport
 
+from local import orphans
+from local.orphans import Orphan
 from local.postgres import UNPRIVILEGED, as_root, dies_with_its_parent
 
 START_SECONDS = 20.0
@@ -129,15 +131,18 @@ class Supervisor:
         return next(status for status in self.status() if status.name == name)
 
     def shut_down(self) -> None:
-        """Stops everything, the last started first, then the supervisor; returns when it is gone."""
-        try:
+        """Stops everything, the last started first, then the supervisor; returns when all of it is gone. Raises StillRuns."""
+        with contextlib.suppress(NotRunning):
             pid = int(self._call("supervisor.getPID"))
             self._call("supervisor.shutdown")
-        except NotRunning:
-            return
-        if not _gone(pid, STOP_SECONDS):
-            os.kill(pid, signal.SIGKILL)
-            _gone(pid, KILLED_SECONDS)
+            if not _gone(pid, STOP_SECONDS):
+                os.kill(pid, signal.SIGKILL)
+                _gone(pid, KILLED_SECONDS)
+        orphans.end(orphans.orphans_of(self._socket))
+
+    def orphans(self) -> list[Orphan]:
+        """What runs though the supervisor was killed."""
+        return [] if self.reachable() else orphans.orphans_of(self._socket)
 
     def _call(self, method: str, *arguments: Any) -> Any:
         transport = SupervisorTransport("", "", serverurl=f"unix://{self._socket}")
@@ -166,7 +171,8 @@ class Supervisor:
     def _program(self, program: Program, place: int) -> dict[str, object]:
         return {
             "command": shlex.join(program.command),
-            "directory": self._root,
+            # Another user may not be able to enter the clone; the folder of the sockets is theirs.
+            "directory": self._socket.parent if program.unprivileged else self._root,
             "environment": ",".join(f'{name}="{value}"' for name, value in program.environ.items()),
             "priority": place,
             "autostart": "false" if program.waits else "true",

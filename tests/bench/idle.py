@@ -9,8 +9,9 @@ from pathlib import Path
 
 from local import stack
 from local.database import SERVICES
+from local.ports import ANY_PORT
 from local.postgres import data_folder
-from local.stack import ANY_PORT, Stack
+from local.stack import Stack
 from tests.bench.limits import Judged
 from tests.bench.memory import resident
 from tests.bench.peers.cpu import Account, spent
@@ -26,7 +27,7 @@ def measured(seconds: float, settle_seconds: float = SETTLE_SECONDS) -> list[Jud
     """Starts the stack, and each service once more beside the others; then lets it idle. Not from within an event loop."""
     ports = dict.fromkeys(SERVICES, ANY_PORT)
     with tempfile.TemporaryDirectory(prefix="teppan-idle-") as folder:
-        made = stack.fresh(Path(folder), version=os.environ.get("PG", "18"), ports=ports, metrics=ports)
+        made = stack.fresh(Path(folder), version=os.environ.get("PG", "18"), ports=ports)
         try:
             stack.start(made, tied=True)
             started = {service: _started(made, service) for service in SERVICES}

@@ -14,9 +14,10 @@ import pytest
 
 from local import stack
 from local.database import ROOT, SERVICES
-from local.postgres import data_folder
+from local.ports import ANY_PORT, free_ports
+from local.postgres import data_folder, private_folder
 from local.stack import PYTHONPATH, Stack
-from local.supervise import Program
+from local.supervise import Program, Supervisor
 from tests.deployed import eventually
 
 SECONDS = 60.0
@@ -47,7 +48,7 @@ def test_a_service_without_settings_names_all_that_are_missing() -> None:
 
 def test_a_service_that_waits_for_its_database_ends_when_it_is_told_to(embedded: Stack) -> None:
     """With a code of its own: a container's first process has no other reaction to SIGTERM."""
-    [closed, listen, metrics] = stack.free_ports(3)
+    [closed, listen, metrics] = free_ports(3)
     nobody = f"postgresql://bookings_app@127.0.0.1:{closed}/teppan"
     environ = {
         **embedded.environ("bookings"), "TEPPAN_DATABASE_APP_URL": nobody, "TEPPAN_DATABASE_PLATFORM_URL": nobody,
@@ -66,7 +67,7 @@ def test_a_taken_port_is_named(folder: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        others = dict(zip(("identity", "payments"), stack.free_ports(2), strict=True))
+        others = dict(zip(("identity", "payments"), free_ports(2), strict=True))
         ports = " ".join(f"{service}={number}" for service, number in {**others, "bookings": port}.items())
         done = python("-m", "local", "up", "--ports", ports, environ={"TEPPAN_STACK_FOLDER": str(folder)})
     assert done.returncode == 2
@@ -81,8 +82,8 @@ def test_two_who_start_a_stack_at_once_do_not_pull_it_from_under_each_other(fold
 
 
 def test_a_stopped_stack_leaves_no_process_and_no_socket(folder: Path, pg: str) -> None:
-    ports = dict.fromkeys(SERVICES, stack.ANY_PORT)
-    fresh = stack.fresh(folder, version=pg, ports=ports, metrics=ports)
+    ports = dict.fromkeys(SERVICES, ANY_PORT)
+    fresh = stack.fresh(folder, version=pg, ports=ports)
     try:
         stack.start(fresh, tied=True)
         pids = [status.pid for status in fresh.supervisor.status()]
@@ -93,8 +94,52 @@ def test_a_stopped_stack_leaves_no_process_and_no_socket(folder: Path, pg: str) 
     assert not fresh.run.exists()
 
 
+def test_what_outlives_its_supervisor_is_shown_replaced_and_stopped(folder: Path) -> None:
+    ports = dict(zip(SERVICES, free_ports(len(SERVICES)), strict=True))
+    environ = {"TEPPAN_STACK_FOLDER": str(folder)}
+    up = ("-m", "local", "up", "--ports", " ".join(f"{service}={port}" for service, port in ports.items()))
+    try:
+        assert python(*up, environ=environ).returncode == 0
+        first = killed(folder)
+        said = python("-m", "local", "status", environ=environ)
+        assert (said.returncode, "the supervisor is gone" in said.stderr) == (2, True)
+        assert all(f"(pid {pid})" in said.stderr for pid in first)
+        again = python(*up, environ=environ)
+        assert again.returncode == 0, again.stderr
+        assert not any(map(alive, first))
+        second = killed(folder)
+        assert len(second) == len(SERVICES) + 1
+    finally:
+        down = python("-m", "local", "down", environ=environ)
+    assert (down.returncode, down.stdout) == (0, "Nothing of it runs; data stay in place.\n"), down.stderr
+    assert not any(map(alive, second))
+
+
+def killed(folder: Path) -> list[int]:
+    """Kills the supervisor of a stack; the PIDs of what runs on without it."""
+    supervisor = stack.load(folder).supervisor
+    pids = [status.pid for status in supervisor.status()]
+    os.kill(int((folder / "supervisord.pid").read_text()), signal.SIGKILL)
+    asyncio.run(eventually(lambda: not supervisor.reachable()))
+    assert all(map(alive, pids))
+    return pids
+
+
+def test_what_runs_as_another_user_needs_no_way_to_the_clone(folder: Path) -> None:
+    """As in a clone below a folder that `mktemp -d` has made."""
+    (closed := folder / "clone").mkdir(mode=0o700)
+    run = private_folder("teppan-")
+    supervisor = Supervisor(folder, run, closed)
+    try:
+        supervisor.start([Program(name="other", command=["/bin/sleep", "60"], unprivileged=True, waits=False)], tied=True)
+        asyncio.run(eventually(lambda: supervisor.status_of("other").state == "RUNNING"))
+    finally:
+        supervisor.shut_down()
+        shutil.rmtree(run)
+
+
 def test_what_crashes_at_once_and_always_is_said_and_not_tried_for_ever(folder: Path, pg: str) -> None:
-    fresh = stack.fresh(folder, version=pg, ports=dict.fromkeys(SERVICES, 0), metrics=dict.fromkeys(SERVICES, 0))
+    fresh = stack.fresh(folder, version=pg, ports=dict.fromkeys(SERVICES, ANY_PORT))
     try:
         fresh.supervisor.start([Program(name="broken", command=[sys.executable, "-c", "raise SystemExit(1)"])], tied=True)
         fresh.supervisor.run("broken")

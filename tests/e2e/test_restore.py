@@ -40,9 +40,21 @@ async def test_a_service_is_stopped_brought_back_to_its_backup_and_serves_again(
     assert "say CONFIRM=yes" in refused.stderr
     assert (await rows.fetchval(TOLD), embedded.supervisor.status_of("payments").pid) == (1, before)
 
+    cut = cut_short(tmp_path / "payments.dump")
+    refused = await asyncio.to_thread(make, embedded, "restore", "payments", "--from", cut, *chosen, "--confirmed")
+    assert (refused.returncode, "Nothing was changed" in refused.stderr) == (2, True)
+    assert (await rows.fetchval(TOLD), embedded.supervisor.status_of("payments").pid) == (1, before)
+
     done = await asyncio.to_thread(make, embedded, "restore", "payments", "--from", file, *chosen, "--confirmed")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("payments is stopped meanwhile.\npayments serves what")
     assert await rows.fetchval(TOLD) == 0
     assert embedded.supervisor.status_of("payments").pid not in {0, before}
     assert await stack.health(embedded.address("payments")) == "SERVING"
+
+
+def cut_short(file: Path) -> str:
+    """A copy that lacks its end."""
+    cut = file.with_name("cut.dump")
+    cut.write_bytes(file.read_bytes()[:-1_000])
+    return str(cut)

@@ -1,5 +1,6 @@
 """What a service refuses to start on, and the two promises that are asserted while it runs."""
 
+import os
 import traceback
 from collections.abc import AsyncIterator
 from typing import Any
@@ -12,7 +13,7 @@ from dbcommon.database import Database, assert_idle
 from dbcommon.tenancy import NO_TENANT, Unsafe, refuse_unsafe
 from faults import DatabaseUnavailable, DeadlineExceeded, LockTimeout
 from ids import new_id
-from local.database import Server
+from local.database import KINDS, SERVICES, Server
 
 SECRET = "bo@example.com"  # noqa: S105  # somebody\'s address
 
@@ -176,3 +177,11 @@ async def test_a_server_that_is_not_there_is_a_typed_refusal() -> None:
     with pytest.raises(DatabaseUnavailable):
         await nowhere.ping()
     await nowhere.close()
+
+
+@pytest.mark.skipif("TEPPAN_DATABASE_URL" in os.environ, reason="of a cluster that Teppan makes")
+@pytest.mark.parametrize("other", ["postgres", "template1"])
+async def test_no_role_enters_the_databases_that_every_cluster_has(server: Server, database: str, other: str) -> None:
+    for role in (f"{service}_{kind}" for service in SERVICES for kind in KINDS):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError, match="permission denied for database"):
+            await asyncpg.connect(server.url(other, role))

@@ -42,16 +42,16 @@ def run(clone: Path, **environ: str) -> tuple[int, list[str]]:
 
 def test_an_engine_that_is_there_is_used(clone: Path) -> None:
     command(clone / "bin" / "docker", TOLD)
-    assert run(clone) == (0, ["make test IMAGES=", "make test-compose IMAGES="])
+    assert run(clone) == (0, ["make test IMAGES=", "make test-pythons IMAGES=", "make test-compose IMAGES="])
 
 
 def test_else_the_command_that_starts_one(clone: Path) -> None:
     ran = run(clone, TEPPAN_CONTAINERS=str(clone / "bin" / "containers.sh"))
-    assert ran == (0, ["make test IMAGES=", f"containers.sh run make test-compose IMAGES={ENGINE}"])
+    assert ran == (0, ["make test IMAGES=", "make test-pythons IMAGES=", f"containers.sh run make test-compose IMAGES={ENGINE}"])
 
 
 def test_without_both_it_says_so_and_goes_on(clone: Path) -> None:
-    assert run(clone) == (0, ["make test IMAGES=", "SKIPPED test-compose: no engine"])
+    assert run(clone) == (0, ["make test IMAGES=", "make test-pythons IMAGES=", "SKIPPED test-compose: no engine"])
 
 
 def test_a_command_that_cannot_be_run_is_not_skipped(clone: Path) -> None:

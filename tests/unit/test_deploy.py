@@ -15,7 +15,7 @@ import service
 from compose.stack import MOUNTS
 from identity.__main__ import PLATFORM_POOL as IDENTITY_PLATFORM_POOL
 from local.database import SERVICES
-from local.stack import METRICS, PORTS
+from local.ports import METRICS, PORTS
 from rpccommon.server import DRAIN_DELAY_SECONDS, GRACE_SECONDS
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"

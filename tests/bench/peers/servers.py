@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from local.database import ROOT, SERVICES
+from local.ports import free_ports
 from local.postgres import dies_with_its_parent
-from local.stack import environment, free_ports, health
+from local.stack import environment, health
 from tests.bench.peers.absent import Absent, alone
 from tests.bench.peers.golang import Programs
 

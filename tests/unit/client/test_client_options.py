@@ -3,6 +3,8 @@
 import copy
 import math
 import pickle
+import subprocess
+import sys
 from typing import Any
 
 import grpc
@@ -15,6 +17,7 @@ from teppan.bookings.v1 import bookings_pb2_grpc
 from teppan.client.methods import Method, method_of
 from teppan.client.refusals import CallFailed, like
 
+from local.database import ROOT
 from tests.unit.client.drivers import Driver, failure
 from tests.unit.client.fakes import Fake
 from tests.unit.client.test_client_connection import served
@@ -121,3 +124,24 @@ def test_a_method_whose_module_comes_later_is_known_then() -> None:
     )
     descriptor_pool.Default().Add(file)
     assert method_of(path).request is not None
+
+
+FORKS = """
+import os
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from teppan.client import channel
+stub = health_pb2_grpc.HealthStub(channel("127.0.0.1:1"))
+if os.fork() == 0:
+    try:
+        stub.Check(health_pb2.HealthCheckRequest(), timeout=5)
+    except RuntimeError as error:
+        print(error, flush=True)
+    os._exit(0)
+os.wait()
+"""
+
+
+def test_a_channel_of_before_a_fork_says_so_in_the_child() -> None:
+    environ = {"PYTHONPATH": str(ROOT / "protos" / "python")}
+    done = subprocess.run([sys.executable, "-c", FORKS], env=environ, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.startswith("the channel was made before this process was forked: make channels in the child")

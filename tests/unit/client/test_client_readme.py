@@ -28,7 +28,7 @@ def test_the_recipes_run_from_top_to_bottom(fake: Fake, capsys: pytest.CaptureFi
     assert said[0] == "booked TP-00000000"
     assert len(said) == 1 + len(ALL) + 3
     assert "there is no slot at that time: no" in said
-    assert len(RECIPES) == 6
+    assert len(RECIPES) == 7
     assert fake.logins == 2  # one of the sync client, and one of aio
     first, again, other = (seen.request.request_id for seen in fake.calls("CreateBooking"))
     assert first == again != other

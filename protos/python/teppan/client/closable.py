@@ -2,10 +2,13 @@
 
 Generated stubs ask gRPC for a handle of each method. Below an interceptor that happens at every call, and on a channel that was
 closed it crashes the process (seen with grpcio 1.76; grpc/grpc#43455). Without a handle such a call raises ValueError.
+
+In a child of `fork` gRPC's threads are not there, and calls fail at random or hang: there they raise Forked.
 """
 
 # ruff: noqa: D102  # grpc.Channel has them
 
+import os
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
@@ -15,11 +18,24 @@ import grpc
 Coder = Callable[[Any], Any] | None
 
 
+class Forked(RuntimeError):
+    """The channel was made before this process was forked."""
+
+
 class Closable(grpc.Channel):
     """The same channel, without handles: whether there is one is the argument that stays here."""
 
     def __init__(self, channel: grpc.Channel) -> None:
-        self._channel = channel
+        self._of_process = channel
+        self._process = os.getpid()
+
+    @property
+    def _channel(self) -> grpc.Channel:
+        if os.getpid() != self._process:
+            raise Forked(
+                "the channel was made before this process was forked: make channels in the child, and none before the fork"
+            )
+        return self._of_process
 
     def unary_unary(self, method: str, serializer: Coder = None, deserializer: Coder = None, *_: bool) -> Any:
         return self._channel.unary_unary(method, serializer, deserializer)
@@ -40,7 +56,8 @@ class Closable(grpc.Channel):
         self._channel.unsubscribe(callback)
 
     def close(self) -> None:
-        self._channel.close()
+        if os.getpid() == self._process:
+            self._of_process.close()
 
     def __enter__(self) -> Self:
         return self
