@@ -2,7 +2,7 @@
 
 from datetime import date, datetime, time, timedelta
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
 
 import asyncpg
@@ -12,6 +12,7 @@ from google.type.timeofday_pb2 import TimeOfDay
 from teppan.bookings.v1 import bookings_pb2 as pb
 from teppan.bookings.v1 import customers_pb2, slots_pb2
 from teppan.common.v1 import options_pb2
+from teppan.identity.v1 import users_pb2
 
 from tests.integration.stage import Teppan, booking_request, day, eventually, new, refused
 
@@ -81,6 +82,25 @@ async def test_a_customer_is_made_once_with_a_normal_email(teppan: Teppan, stati
     refusal = await refused(teppan.customers.CreateCustomer(customer_request(station), metadata=who))
     assert (refusal.code, refusal.reason) == ("ALREADY_EXISTS", "CUSTOMER_EMAIL_TAKEN")
     assert "bo@" not in f"{refusal.message}{refusal.metadata}"
+
+
+async def test_only_that_user_or_a_platform_administrator_makes_a_customer_of_a_user(teppan: Teppan, station: str) -> None:
+    request = users_pb2.CreateUserRequest(request_id=new(), name="Bo", email=f"{uuid4().hex}@example.com", password=new())
+    user = (await teppan.users.CreateUser(request, metadata=teppan.admin)).user.user_id
+    agent = teppan.member(station)
+    refusals = [
+        await refused(teppan.customers.CreateCustomer(customer_request(station, user_id=each), metadata=agent))
+        for each in (user, new())
+    ]
+    assert {(each.code, each.reason, each.message) for each in refusals} == {
+        ("PERMISSION_DENIED", "PERMISSION_DENIED", "only that user, or a platform administrator, makes a customer of a user")
+    }
+    themselves = teppan.bearer(subject=user, roles={UUID(station): options_pb2.ROLE_AGENT})
+    for number, who in enumerate((themselves, teppan.admin)):
+        wanted = customer_request(station, user_id=user, email=f"bo{number}@example.com")
+        assert (await teppan.customers.CreateCustomer(wanted, metadata=who)).customer.user_id == user
+    unknown = await refused(teppan.customers.CreateCustomer(customer_request(station, user_id=new()), metadata=teppan.admin))
+    assert unknown.reason == "REFERENCE_NOT_FOUND"
 
 
 async def test_what_is_private_is_sealed(teppan: Teppan, station: str) -> None:

@@ -53,10 +53,10 @@ async def created(teppan: Teppan, **changes: Any) -> users_pb2.User:
 
 
 def add(teppan: Teppan, station: str, user: str, *, by: Metadata | None = None, **changes: Any) -> Any:
-    """The call that makes somebody a viewer; by an administrator of the station, where nobody else is named."""
+    """The call that makes somebody a viewer; by an administrator of the platform, where nobody else is named."""
     good = {"request_id": new(), "station_id": station, "user_id": user, "role": options_pb2.ROLE_VIEWER}
     request = memberships_pb2.AddMemberRequest(**{**good, **changes})
-    return teppan.members.AddMember(request, metadata=by or teppan.member(station))
+    return teppan.members.AddMember(request, metadata=by or teppan.admin)
 
 
 async def test_a_user_is_shown_with_the_email_to_whom_makes_them(teppan: Teppan) -> None:
@@ -114,7 +114,7 @@ async def test_only_administrators_of_the_platform_make_users(teppan: Teppan) ->
 
 async def test_a_member_is_added_once_for_each_request(teppan: Teppan, station: str, user: str) -> None:
     expiry = datetime.now(UTC) + timedelta(days=1)
-    admin, request_id = teppan.member(station), new()
+    admin, request_id = teppan.admin, new()
     role = options_pb2.ROLE_AGENT
     first = await add(teppan, station, user, by=admin, request_id=request_id, role=role, expire_time=expiry)
     assert (first.member.station_id, first.member.user_id, first.member.role) == (station, user, role)
@@ -159,10 +159,12 @@ async def test_a_malformed_membership_is_refused_with_every_bad_field(teppan: Te
     assert set(refusal.fields) == {"request_id", "station_id", "user_id", "role"}
 
 
-async def test_only_administrators_of_the_station_or_the_platform_add_members(teppan: Teppan, station: str, user: str) -> None:
-    others = [teppan.member(station, options_pb2.ROLE_MANAGER), teppan.member(new()), teppan.bearer(platform_role=SUPPORT)]
-    for who in [*others, teppan.service("bookings")]:
-        assert (await refused(add(teppan, station, user, by=who))).reason == "PERMISSION_DENIED"
+async def test_only_administrators_of_the_platform_add_members_and_nobody_else_hears_who_there_is(
+    teppan: Teppan, station: str, user: str
+) -> None:
+    for who in (teppan.member(station, options_pb2.ROLE_ADMIN), teppan.bearer(platform_role=SUPPORT), teppan.service("bookings")):
+        refusals = [await refused(add(teppan, station, each, by=who)) for each in (user, new())]
+        assert {(refusal.reason, refusal.message) for refusal in refusals} == {("PERMISSION_DENIED", refusals[0].message)}
     assert (await add(teppan, station, user, by=teppan.admin)).member.user_id == user
 
 

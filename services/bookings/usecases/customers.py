@@ -12,6 +12,7 @@ from dbcommon.database import Database
 from dbcommon.private import Keyring
 from dbcommon.references import References, Wanted
 from dbcommon.requests import Requests
+from faults import PermissionDenied
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +27,10 @@ class Customers:
     new_id: Callable[[], UUID]
 
     async def create(self, caller: Caller, wanted: NewCustomer, *, request_id: UUID) -> Customer:
-        """Raises CustomerEmailTaken, ReferenceNotFound, ReferenceClosed, FeedStale, PeerUnavailable."""
+        """Raises PermissionDenied, CustomerEmailTaken, ReferenceNotFound, ReferenceClosed, FeedStale, PeerUnavailable."""
+        if wanted.user_id and not caller.administers_platform and caller.user_id != wanted.user_id:
+            # Before any look-up: its answer would say whether there is such a user.
+            raise PermissionDenied("only that user, or a platform administrator, makes a customer of a user", field="user_id")
         station = wanted.station_id
         request = self.requests.request(caller, "CreateCustomer", tenant=station, request_id=request_id, content=wanted)
         now = self.now()

@@ -80,6 +80,7 @@ class CreateCustomerRequest(_message.Message):
     phone: _builtins.str
     """E.164: "+4930123456"."""
     user_id: _builtins.str
+    """Set by that user, or by a platform administrator: anybody else is PERMISSION_DENIED, whether there is such a user or not."""
     def __init__(
         self,
         *,

@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from teppan.common.v1 import options_pb2 as teppan_dot_common_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$teppan/identity/v1/memberships.proto\x12\x12teppan.identity.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1eteppan/common/v1/options.proto\"\xb5\x01\n\x06Member\x12\x12\n\nstation_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12$\n\x04role\x18\x03 \x01(\x0e\x32\x16.teppan.common.v1.Role\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xcc\x01\n\x10\x41\x64\x64MemberRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1c\n\nstation_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x19\n\x07user_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x30\n\x04role\x18\x04 \x01(\x0e\x32\x16.teppan.common.v1.RoleB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"?\n\x11\x41\x64\x64MemberResponse\x12*\n\x06member\x18\x01 \x01(\x0b\x32\x1a.teppan.identity.v1.Member2\x8b\x01\n\x12MembershipsService\x12u\n\tAddMember\x12$.teppan.identity.v1.AddMemberRequest\x1a%.teppan.identity.v1.AddMemberResponse\"\x1b\xca\xf3\x18\x17\x08\x03\x10\x04\x18\x02\"\x02\x08\n*\x0bmembers.addb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$teppan/identity/v1/memberships.proto\x12\x12teppan.identity.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1eteppan/common/v1/options.proto\"\xb5\x01\n\x06Member\x12\x12\n\nstation_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12$\n\x04role\x18\x03 \x01(\x0e\x32\x16.teppan.common.v1.Role\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xcc\x01\n\x10\x41\x64\x64MemberRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1c\n\nstation_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x19\n\x07user_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x30\n\x04role\x18\x04 \x01(\x0e\x32\x16.teppan.common.v1.RoleB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"?\n\x11\x41\x64\x64MemberResponse\x12*\n\x06member\x18\x01 \x01(\x0b\x32\x1a.teppan.identity.v1.Member2\x89\x01\n\x12MembershipsService\x12s\n\tAddMember\x12$.teppan.identity.v1.AddMemberRequest\x1a%.teppan.identity.v1.AddMemberResponse\"\x19\xca\xf3\x18\x15\x08\x04\x18\x02\"\x02\x08\n*\x0bmembers.addb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,7 +43,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ADDMEMBERREQUEST'].fields_by_name['role']._loaded_options = None
   _globals['_ADDMEMBERREQUEST'].fields_by_name['role']._serialized_options = b'\272H\007\202\001\004\020\001 \000'
   _globals['_MEMBERSHIPSSERVICE'].methods_by_name['AddMember']._loaded_options = None
-  _globals['_MEMBERSHIPSSERVICE'].methods_by_name['AddMember']._serialized_options = b'\312\363\030\027\010\003\020\004\030\002\"\002\010\n*\013members.add'
+  _globals['_MEMBERSHIPSSERVICE'].methods_by_name['AddMember']._serialized_options = b'\312\363\030\025\010\004\030\002\"\002\010\n*\013members.add'
   _globals['_MEMBER']._serialized_start=155
   _globals['_MEMBER']._serialized_end=336
   _globals['_ADDMEMBERREQUEST']._serialized_start=339
@@ -51,5 +51,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ADDMEMBERRESPONSE']._serialized_start=545
   _globals['_ADDMEMBERRESPONSE']._serialized_end=608
   _globals['_MEMBERSHIPSSERVICE']._serialized_start=611
-  _globals['_MEMBERSHIPSSERVICE']._serialized_end=750
+  _globals['_MEMBERSHIPSSERVICE']._serialized_end=748
 # @@protoc_insertion_point(module_scope)

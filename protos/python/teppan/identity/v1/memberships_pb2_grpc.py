@@ -47,7 +47,8 @@ class MembershipsServiceServicer(object):
     """
 
     def AddMember(self, request, context):
-        """Gives a user a role in a station; their next login carries it.
+        """Gives a user a role in a station; their next login carries it. For platform administrators: whoever may name any user could
+        find out who there is.
         NOT_FOUND STATION_NOT_FOUND, USER_NOT_FOUND; ALREADY_EXISTS MEMBER_EXISTS; FAILED_PRECONDITION STATION_STATE,
         MEMBERSHIPS_LIMIT (a user has at most 20).
         """

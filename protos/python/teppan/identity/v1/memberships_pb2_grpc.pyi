@@ -34,7 +34,8 @@ class MembershipsServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> MembershipsServiceAsyncStub: ...
     AddMember: _grpc.UnaryUnaryMultiCallable[_memberships_pb2.AddMemberRequest, _memberships_pb2.AddMemberResponse]
-    """Gives a user a role in a station; their next login carries it.
+    """Gives a user a role in a station; their next login carries it. For platform administrators: whoever may name any user could
+    find out who there is.
     NOT_FOUND STATION_NOT_FOUND, USER_NOT_FOUND; ALREADY_EXISTS MEMBER_EXISTS; FAILED_PRECONDITION STATION_STATE,
     MEMBERSHIPS_LIMIT (a user has at most 20).
     """
@@ -45,7 +46,8 @@ class MembershipsServiceAsyncStub(MembershipsServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     AddMember: _aio.UnaryUnaryMultiCallable[_memberships_pb2.AddMemberRequest, _memberships_pb2.AddMemberResponse]  # type: ignore[assignment]
-    """Gives a user a role in a station; their next login carries it.
+    """Gives a user a role in a station; their next login carries it. For platform administrators: whoever may name any user could
+    find out who there is.
     NOT_FOUND STATION_NOT_FOUND, USER_NOT_FOUND; ALREADY_EXISTS MEMBER_EXISTS; FAILED_PRECONDITION STATION_STATE,
     MEMBERSHIPS_LIMIT (a user has at most 20).
     """
@@ -59,7 +61,8 @@ class MembershipsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _memberships_pb2.AddMemberRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_memberships_pb2.AddMemberResponse, _abc.Awaitable[_memberships_pb2.AddMemberResponse]]:
-        """Gives a user a role in a station; their next login carries it.
+        """Gives a user a role in a station; their next login carries it. For platform administrators: whoever may name any user could
+        find out who there is.
         NOT_FOUND STATION_NOT_FOUND, USER_NOT_FOUND; ALREADY_EXISTS MEMBER_EXISTS; FAILED_PRECONDITION STATION_STATE,
         MEMBERSHIPS_LIMIT (a user has at most 20).
         """
