@@ -83,6 +83,14 @@ class Reader:
             self.problems.append(f"{name}: {path} does not hold what it should: {error}")
         return None
 
+    def parsed(self, name: str, parse: Callable[[str], object]) -> object:
+        """What a variable says, which may be empty."""
+        try:
+            return parse(self.text(name, ""))
+        except ValueError as error:
+            self.problems.append(f"{name} is not what it should be: {error}")
+        return None
+
     def secret(self, name: str) -> str:
         """A variable, or what is in the file that `<name>_FILE` names: processes' environments are seen by too many."""
         if self._environ.get(f"{name}_FILE"):

@@ -83,6 +83,7 @@ def build(config: Config) -> Serving:
         purges=purging.driver,
         referrers=registry,
         sagas=sagas.KINDS,
+        elected=[logins.forget],
         peers=peers,
         services=SERVICES,
         register=[
@@ -91,7 +92,9 @@ def build(config: Config) -> Serving:
             ),
             lambda server: users_pb2_grpc.add_UsersServiceServicer_to_server(UsersServicer(users, purging), server),
             lambda server: memberships_pb2_grpc.add_MembershipsServiceServicer_to_server(MembershipsServicer(memberships), server),
-            lambda server: tokens_pb2_grpc.add_TokensServiceServicer_to_server(TokensServicer(logins, config.jwks), server),
+            lambda server: tokens_pb2_grpc.add_TokensServiceServicer_to_server(
+                TokensServicer(logins, config.jwks, config.proxies), server
+            ),
         ],
     )
 

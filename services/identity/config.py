@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 import settings
 from dbcommon.private import Keyring
+from identity.domain.addresses import Proxies, proxies_of
 from rpccommon.keys import public_jwk
 from settings import Reader, Settings
 
@@ -19,11 +20,12 @@ PEM = re.compile(rb"-----BEGIN [A-Z ]+-----.+?-----END [A-Z ]+-----", re.DOTALL)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """The common settings, the keys of private data, and those that sign tokens: the first signs, all are published."""
+    """The common settings, the keys of private data, those that sign tokens (the first signs, all are published), and the proxies."""
 
     common: Settings
     keyring: Keyring
     signing_keys: Sequence[Ed25519PrivateKey]
+    proxies: Proxies
 
     @property
     def jwks(self) -> str:
@@ -38,8 +40,9 @@ def read(environ: Mapping[str, str]) -> Config:
     common = settings.read("identity", reader, peers=("bookings", "payments"))
     keyring = reader.file("TEPPAN_KEYRING_FILE", lambda text: Keyring.from_json(text.decode()))
     signing_keys = reader.file("TEPPAN_SIGNING_KEYS_FILE", _private_keys)
+    proxies = reader.parsed("TEPPAN_TRUSTED_PROXIES", proxies_of)
     reader.done()
-    return Config(common=common, keyring=keyring, signing_keys=signing_keys)  # type: ignore[arg-type]  # read, or `done` raised
+    return Config(common=common, keyring=keyring, signing_keys=signing_keys, proxies=proxies)  # type: ignore[arg-type]  # read, or `done` raised
 
 
 def kid_of(key: Ed25519PublicKey) -> str:

@@ -15,6 +15,7 @@ from teppan.identity.v1 import (
 )
 
 import pages
+from identity.domain.addresses import Proxies, client_of
 from identity.domain.users import normalise_email
 from identity.usecases.logins import Logins
 from identity.usecases.memberships import Memberships
@@ -28,7 +29,7 @@ from rpccommon.present import caller, deadline_left
 from rpccommon.values import set_instant
 
 Context = Any
-"""A grpc.aio.ServicerContext; nothing here uses it."""
+"""A grpc.aio.ServicerContext; only a login asks it, from where."""
 
 PURGE_SECONDS = 5.0
 """How long a call waits for those who refer: what they do then is done without it."""
@@ -160,14 +161,18 @@ class MembershipsServicer(memberships_pb2_grpc.MembershipsServiceServicer):
 class TokensServicer(tokens_pb2_grpc.TokensServiceServicer):
     """TokensService."""
 
-    def __init__(self, logins: Logins, jwks: str) -> None:
-        """Takes its use cases, and the public keys as a JWK Set."""
+    def __init__(self, logins: Logins, jwks: str, proxies: Proxies) -> None:
+        """Takes its use cases, the public keys as a JWK Set, and whose word on a client's address counts."""
         self._logins = logins
         self._jwks = jwks
+        self._proxies = proxies
 
     async def Login(self, request: tokens_pb2.LoginRequest, context: Context) -> tokens_pb2.LoginResponse:
         """Gives a token for a password."""
-        issued = await self._logins.login(normalise_email(request.email), request.password)
+        names = {name.decode() for name in context.auth_context().get("x509_subject_alternative_name", ())}
+        forwarded = [value for key, value in context.invocation_metadata() or () if key == "x-forwarded-for"]
+        address = client_of(context.peer(), names, forwarded, self._proxies)
+        issued = await self._logins.login(normalise_email(request.email), request.password, address=address)
         message = tokens_pb2.LoginResponse(access_token=issued.token, user_id=str(issued.user_id))
         set_instant(message.expire_time, issued.expire_time)
         return message

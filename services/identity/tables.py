@@ -12,7 +12,6 @@ from sqlalchemy import (
     Table,
     Text,
     Uuid,
-    text,
 )  # fmt: skip
 
 from dbcommon import feed, migrate, requests
@@ -62,17 +61,20 @@ users = Table(
     Column("password_hash", Text, nullable=False),
     Column("platform_role", SmallInteger, CheckConstraint("platform_role BETWEEN 0 AND 2", name="platform_role"), nullable=False),
     Column("state", SmallInteger, CheckConstraint("state BETWEEN 1 AND 4", name="state"), nullable=False),
-    Column(
-        "failed_logins",
-        SmallInteger,
-        CheckConstraint("failed_logins >= 0", name="failed_logins"),
-        nullable=False,
-        server_default=text("0"),
-    ),
-    _time("locked_until", nullable=True),
     Column("version", BigInteger, nullable=False),
     _time("create_time"),
     _time("update_time"),
+)
+
+# Of emails that nobody has, too: by the blind index, so that nothing private is in it but the addresses, for half an hour.
+login_failures = Table(
+    "login_failures",
+    metadata,
+    Column("email_index", LargeBinary, primary_key=True),
+    Column("address", Text, primary_key=True),
+    Column("failures", SmallInteger, CheckConstraint("failures > 0", name="failures"), nullable=False),
+    _time("last_time"),
+    Index(None, "last_time"),
 )
 
 memberships = Table(
@@ -117,6 +119,7 @@ SCHEMA = Schema(
         **registering.ACCESS,
         "stations": Access(app=("SELECT",), platform=("SELECT", "INSERT", "UPDATE"), tenant="id"),
         "users": Access(platform=("SELECT", "INSERT", "UPDATE")),
+        "login_failures": Access(platform=("SELECT", "INSERT", "UPDATE", "DELETE")),
         "memberships": Access(app=("SELECT", "INSERT"), platform=("SELECT", "DELETE"), tenant="station_id"),
     },
     after=[

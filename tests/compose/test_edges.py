@@ -12,11 +12,12 @@ import grpc
 import pytest
 import trustme
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from teppan.identity.v1 import tokens_pb2, tokens_pb2_grpc
 
 from compose.secrets import CERTIFICATE_DAYS
 from compose.stack import Composed, EngineFails, engine
 from local.database import SERVICES
-from tests.compose.inside import address, certified
+from tests.compose.inside import address, certified, inspect, sql
 from tests.deployed import eventually
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -89,3 +90,28 @@ def test_prometheus_finds_every_replica_may_read_its_metrics_and_looks_at_the_al
         return all(rule["health"] == "ok" for rule in found)
 
     asyncio.run(eventually(all_are_looked_at))
+
+
+def test_failed_logins_are_counted_by_the_client_that_envoy_saw(composed: Composed, tmp_path: Path) -> None:
+    """Neither by Envoy's own address, for all its clients, nor by what a client says; past Envoy, by who connects."""
+    sql(composed, "DELETE FROM identity.login_failures")
+    credentials, own = grpc.ssl_channel_credentials(composed.trusted.read_bytes()), certified(composed, tmp_path)
+    fails(grpc.secure_channel(composed.address("identity"), credentials))
+    [envoy], [replica, _] = composed.containers("envoy"), composed.containers("identity")
+    envoys = {network["IPAddress"] for network in inspect(envoy)["NetworkSettings"]["Networks"].values()}
+    [through] = sql(composed, "SELECT address FROM identity.login_failures")
+    assert through not in {*envoys, "203.0.113.9", "unknown"}
+    direct = grpc.ssl_channel_credentials(composed.authority.read_bytes(), own.key, own.certificate)
+    options = [("grpc.ssl_target_name_override", "identity")]
+    fails(grpc.secure_channel(address(composed, "identity", replica), direct, options=options))
+    assert "203.0.113.9" not in sql(composed, "SELECT address FROM identity.login_failures")
+    assert sql(composed, "SELECT sum(failures) FROM identity.login_failures") == ["2"]
+
+
+def fails(channel: grpc.Channel) -> None:
+    """Logs in as nobody, and says that somebody else sends it on."""
+    request = tokens_pb2.LoginRequest(email="nobody@example.com", password="wrong horse battery")  # noqa: S106  # nobody's
+    stub: Any = tokens_pb2_grpc.TokensServiceStub(channel)
+    with channel, pytest.raises(grpc.RpcError) as refusal:
+        stub.Login(request, timeout=20, metadata=(("x-forwarded-for", "203.0.113.9"),))
+    assert refusal.value.code() is grpc.StatusCode.UNAUTHENTICATED

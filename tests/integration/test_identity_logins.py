@@ -17,7 +17,7 @@ from teppan.identity.v1 import memberships_pb2, stations_pb2, tokens_pb2, users_
 from dbcommon.database import assert_idle
 from identity.__main__ import parts_of
 from identity.config import read
-from identity.domain.logins import FAILURES_MAX, LOCKED, LoginRefused
+from identity.domain.logins import FAILURES_MAX, LoginRefused
 from identity.passwords import Argon2Passwords
 from identity.usecases.logins import Logins
 from rpccommon.auth import Verifier
@@ -28,6 +28,7 @@ from tests.unit.rpc_stage import nothing
 
 PASSWORD = "correct horse battery"  # noqa: S105  # of nobody outside of this test
 WRONG = "wrong horse battery"
+HERE = "192.0.2.1"
 
 
 @dataclass
@@ -149,7 +150,7 @@ async def test_everything_that_is_wrong_has_one_answer(teppan: Teppan, user: use
     answers = [await refused(login(teppan, f"{uuid4().hex}@example.com"))]
     answers += [await refused(login(teppan, user.email, WRONG)) for _ in range(FAILURES_MAX)]
     answers.append(await refused(login(teppan, user.email)))  # locked by now
-    await rows.execute("UPDATE identity.users SET locked_until = NULL WHERE id = $1", UUID(user.user_id))
+    await rows.execute("DELETE FROM identity.login_failures")
     request = users_pb2.DisableUserRequest(request_id=new(), user_id=user.user_id)
     await teppan.users.DisableUser(request, metadata=teppan.admin)
     answers.append(await refused(login(teppan, user.email)))
@@ -163,50 +164,15 @@ async def test_everything_that_is_wrong_is_the_same_work(teppan: Teppan, user: u
     async with logins_of(teppan, passwords, clock) as logins:
         for email, password in [("nobody@example.com", PASSWORD), *[(user.email, WRONG)] * FAILURES_MAX, (user.email, PASSWORD)]:
             with pytest.raises(LoginRefused):
-                await logins.login(email, password)
+                await logins.login(email, password, address=HERE)
         assert passwords.asked == [PASSWORD, *[WRONG] * FAILURES_MAX, PASSWORD]
-
-
-async def test_a_lock_ends_after_half_an_hour(teppan: Teppan, user: users_pb2.User) -> None:
-    clock = Clock()
-    async with logins_of(teppan, Watched(), clock) as logins:
-        for _ in range(FAILURES_MAX):
-            with pytest.raises(LoginRefused):
-                await logins.login(user.email, WRONG)
-        clock.now += LOCKED - timedelta(seconds=1)
-        with pytest.raises(LoginRefused):
-            await logins.login(user.email, PASSWORD)
-        clock.now += timedelta(seconds=1)
-        assert (await logins.login(user.email, PASSWORD)).token == user.user_id
-
-
-async def test_a_success_forgets_the_failures(teppan: Teppan, user: users_pb2.User) -> None:
-    async with logins_of(teppan, Watched(), Clock()) as logins:
-        for _ in range(3):
-            for _ in range(FAILURES_MAX - 1):
-                with pytest.raises(LoginRefused):
-                    await logins.login(user.email, WRONG)
-            await logins.login(user.email, PASSWORD)
-
-
-async def test_guesses_sent_at_once_are_counted_one_by_one(teppan: Teppan, user: users_pb2.User) -> None:
-    passwords = Watched(held=asyncio.Event())
-    async with logins_of(teppan, passwords, Clock()) as logins:
-        right = asyncio.create_task(logins.login(user.email, PASSWORD))
-        wrong = [asyncio.create_task(logins.login(user.email, WRONG)) for _ in range(FAILURES_MAX)]
-        await asyncio.wait(wrong)
-        assert passwords.held
-        passwords.held.set()
-        assert all(isinstance(task.exception(), LoginRefused) for task in wrong)
-        with pytest.raises(LoginRefused):  # it was read before the lock, and is right; the lock came first all the same
-            await right
 
 
 async def test_a_hash_of_other_parameters_is_made_anew_by_a_login(teppan: Teppan, user: users_pb2.User, rows: asyncpg.Pool) -> None:
     statement = "SELECT password_hash FROM identity.users WHERE id = $1"
     before = await rows.fetchval(statement, UUID(user.user_id))
     async with logins_of(teppan, Watched(), Clock()) as logins:
-        await logins.login(user.email, PASSWORD)
+        await logins.login(user.email, PASSWORD, address=HERE)
     after = await rows.fetchval(statement, UUID(user.user_id))
     assert "m=8," in after
     assert after != before

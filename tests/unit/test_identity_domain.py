@@ -10,7 +10,7 @@ from teppan.identity.v1 import stations_pb2, users_pb2
 
 from faults import EtagStale, InvalidArgument
 from identity.domain import memberships, stations, users
-from identity.domain.logins import Account, may_try
+from identity.domain.logins import Account, Attempt, may_try
 from identity.domain.memberships import NewMember, Role, admit
 from identity.domain.stations import (
     CURRENCIES,
@@ -56,7 +56,6 @@ def account(**changes: object) -> Account:
         platform_role=PlatformRole.NONE,
         state=users.State.ACTIVE,
         password_hash="x",  # noqa: S106  # nobody's
-        locked_until=None,
     )
     return replace(made, **changes)  # type: ignore[arg-type]  # fields of an account
 
@@ -131,17 +130,17 @@ def test_a_membership_that_has_expired_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "may"),
+    ("attempt", "may"),
     [
-        ({}, True),
-        ({"locked_until": NOW}, True),
-        ({"locked_until": NOW + timedelta(seconds=1)}, False),
-        ({"state": users.State.DISABLED}, False),
-        ({"state": users.State.PURGED}, False),
+        (Attempt(account=account(), locked=False, failures=100), True),
+        (Attempt(account=account(), locked=True, failures=5), False),
+        (Attempt(account=account(state=users.State.DISABLED), locked=False, failures=0), False),
+        (Attempt(account=account(state=users.State.PURGED), locked=False, failures=0), False),
+        (Attempt(account=None, locked=False, failures=0), False),
     ],
 )
-def test_only_an_active_account_that_is_not_locked_may_be_tried(changes: dict[str, object], *, may: bool) -> None:
-    assert may_try(account(**changes), NOW) is may
+def test_only_an_active_account_may_be_tried_and_not_from_where_it_is_locked(attempt: Attempt, *, may: bool) -> None:
+    assert may_try(attempt) is may
 
 
 @pytest.mark.parametrize("wanted", users.BEFORE)

@@ -1,51 +1,67 @@
-"""What a login reads and writes of a user. Whether it counts, one UPDATE decides: logins at once queue for the user's row."""
+"""What a login reads and writes. Whether it counts, one statement decides: logins at once queue for the row of their failures."""
 
 from datetime import datetime
 from uuid import UUID
 
 from dbcommon.database import Database, Transaction
 from dbcommon.private import Keyring
-from identity.domain.logins import FAILURES_MAX, LOCKED, Account
+from identity.domain.logins import FAILURES_MAX, LOCKED, Account, Attempt
 from identity.domain.users import PlatformRole, State
 from identity.store.users import email_index
 
 
-async def account(platform: Database, keyring: Keyring, email: str) -> Account | None:
-    """The account of a normalised email."""
-    statement = "SELECT id, name, platform_role, state, password_hash, locked_until FROM identity.users WHERE email_index = :index"
-    row = (await platform.look(statement, {"index": email_index(keyring, email)})).first()
-    if row is None:
-        return None
-    return Account(
+async def attempt(platform: Database, keyring: Keyring, email: str, address: str, *, now: datetime) -> Attempt:
+    """What is known of a normalised email, and of its failures of late, from an address and from all of them."""
+    row = (await platform.look(KNOWN, _key(keyring, email, address, now))).one()
+    account = row.id and Account(
         user_id=row.id,
         name=row.name,
         platform_role=PlatformRole(row.platform_role),
         state=State(row.state),
         password_hash=row.password_hash,
-        locked_until=row.locked_until,
     )
+    return Attempt(account=account, locked=row.locked, failures=row.failures)
 
 
-async def count_failure(tx: Transaction, keyring: Keyring, email: str, *, now: datetime) -> None:
-    """Counts against the account of that email, if there is one that may be tried; the last failure locks it."""
-    last = f"failed_logins + 1 >= {FAILURES_MAX}"
-    # Not waiting for the disk makes a failure that is counted take as long as one of an unknown email.
-    statement = (
-        f"UPDATE identity.users SET failed_logins = CASE WHEN {last} THEN 0 ELSE failed_logins + 1 END,"
-        f" locked_until = CASE WHEN {last} THEN CAST(:until AS timestamptz) END"
-        f" WHERE email_index = :index AND {MAY_TRY} RETURNING set_config('synchronous_commit', 'off', true)"
-    )
-    await tx.execute(statement, {"until": now + LOCKED, "index": email_index(keyring, email), "now": now})
+async def count_failure(tx: Transaction, keyring: Keyring, email: str, address: str, *, now: datetime) -> None:
+    """Counts it, whether anybody has that email or not; the last failure locks the address out, and those after it do not count."""
+    await tx.execute(FAILED, _key(keyring, email, address, now))
 
 
-async def count_success(tx: Transaction, user_id: UUID, *, new_hash: str | None, now: datetime) -> bool:
-    """Forgets the failures; False where they have locked the account while the password was being verified."""
-    statement = (
-        "UPDATE identity.users SET failed_logins = 0, locked_until = NULL, password_hash = coalesce(:hash, password_hash)"
-        f" WHERE id = :id AND {MAY_TRY} RETURNING id"
-    )
-    return bool(await tx.execute(statement, {"hash": new_hash, "id": user_id, "now": now}))
+async def count_success(
+    tx: Transaction, keyring: Keyring, user_id: UUID, email: str, address: str, *, new_hash: str | None, now: datetime
+) -> bool:
+    """Forgets the failures; False where they have locked the address while the password was being verified."""
+    values = {**_key(keyring, email, address, now), "hash": new_hash, "id": user_id}
+    return bool(await tx.execute(SUCCEEDED, values))
 
 
-MAY_TRY = f"state = {State.ACTIVE:d} AND (locked_until IS NULL OR locked_until <= :now)"
-"""`domain.logins.may_try`, where it cannot change any more."""
+async def forget(tx: Transaction, now: datetime) -> None:
+    """Removes failures of long ago, with the addresses that they name."""
+    await tx.execute("DELETE FROM identity.login_failures WHERE last_time <= :before", {"before": now - LOCKED})
+
+
+def _key(keyring: Keyring, email: str, address: str, now: datetime) -> dict[str, object]:
+    return {"index": email_index(keyring, email), "address": address, "now": now, "before": now - LOCKED}
+
+
+IS_LOCKED = f"f.failures >= {FAILURES_MAX} AND f.last_time > :before"
+MINE = "f.email_index = :index AND f.address = :address"
+KNOWN = (
+    "SELECT u.id, u.name, u.platform_role, u.state, u.password_hash,"
+    f" EXISTS (SELECT FROM identity.login_failures f WHERE {MINE} AND {IS_LOCKED}) AS locked,"
+    " (SELECT coalesce(sum(f.failures), 0)::int FROM identity.login_failures f"
+    " WHERE f.email_index = :index AND f.last_time > :before) AS failures"
+    " FROM (SELECT) one LEFT JOIN identity.users u ON u.email_index = :index"
+)
+FAILED = (
+    "INSERT INTO identity.login_failures AS f (email_index, address, failures, last_time) VALUES (:index, :address, 1, :now)"
+    " ON CONFLICT (email_index, address) DO UPDATE SET last_time = excluded.last_time,"
+    f" failures = CASE WHEN f.last_time > :before THEN f.failures + 1 ELSE 1 END WHERE NOT ({IS_LOCKED})"
+)
+SUCCEEDED = (
+    f"WITH mine AS (SELECT {IS_LOCKED} AS locked FROM identity.login_failures f WHERE {MINE} FOR UPDATE),"
+    f" forgotten AS (DELETE FROM identity.login_failures f WHERE {MINE} AND NOT EXISTS (SELECT FROM mine WHERE locked))"
+    " UPDATE identity.users SET password_hash = coalesce(:hash, password_hash)"
+    f" WHERE id = :id AND state = {State.ACTIVE:d} AND NOT EXISTS (SELECT FROM mine WHERE locked) RETURNING id"
+)

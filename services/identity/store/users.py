@@ -50,8 +50,6 @@ async def erase(tx: Transaction, keyring: Keyring, user: User) -> None:
         "email_index": user.user_id.bytes,
         "password_hash": "",
         "platform_role": user.platform_role.value,
-        "failed_logins": 0,
-        "locked_until": None,
     }
     await tx.execute(f"{updating(users, empty)} WHERE id = :id", {**empty, "id": user.user_id})
     await save_state(tx, user)

@@ -73,7 +73,7 @@ class Login:
         """A token, within so many seconds. Raises grpc.RpcError.
 
         While a token is renewed, all go on with the old one, which is still good. After a LOGIN_REFUSED it is raised again for
-        ten minutes without asking: wrong passwords lock the account.
+        ten minutes without asking: wrong passwords lock the address out.
         """
         now = time.monotonic()
         end = now + timeout

@@ -21,7 +21,7 @@ REPLACED_PAUSE_SECONDS = 30.0
 LOGIN = Method(repeatable=True, deadline_seconds=LOGIN_SECONDS, sent_max=3)
 """By its policy nothing repeats a login blindly. Here it is repeated, but only while no answer came, and once identity answers
 something that harms nothing. All that a login changes is a counter: the right password sets it to zero, so that to send it again
-harms nothing; a wrong one is counted, perhaps, though its answer was lost, and five lock the account: hence three. An answer ends it:
+harms nothing; a wrong one is counted, perhaps, though its answer was lost, and five lock the address out: hence three. An answer ends it:
 LOGIN_REFUSED is never asked for again at once."""
 RENEWAL = Method(deadline_seconds=LOGIN_SECONDS)
 """One attempt: the old token is still good, and the next attempt soon enough."""
@@ -51,7 +51,7 @@ class Session:
         return self.token if now < self.end_time else ""
 
     def attempts(self, now: float) -> Attempts:
-        """How a login is tried now. Raises the last refusal where that is too fresh: five wrong passwords lock the account."""
+        """How a login is tried now. Raises the last refusal where that is too fresh: five wrong passwords lock the address out."""
         if self.refused is not None and now < self.refused_until_time:
             raise like(self.refused)
         return unary(RENEWAL if self.spare(now) else LOGIN, None, PATIENCE_SECONDS, now)

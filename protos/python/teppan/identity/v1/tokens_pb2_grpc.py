@@ -53,7 +53,8 @@ class TokensServiceServicer(object):
 
     def Login(self, request, context):
         """UNAUTHENTICATED LOGIN_REFUSED (the same answer, in the same time, for an unknown email, a wrong password, a disabled
-        user and a locked account; five failures lock for 30 minutes); RESOURCE_EXHAUSTED LOGIN_BUSY.
+        user, and an address that has failed five times with that email, for 30 minutes); RESOURCE_EXHAUSTED LOGIN_BUSY. Where many
+        fail with an email from many addresses, answers are held back, for at most 5 s, and nobody is locked out.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

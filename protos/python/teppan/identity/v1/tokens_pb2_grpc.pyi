@@ -35,7 +35,8 @@ class TokensServiceStub:
     def __new__(cls, channel: _aio.Channel) -> TokensServiceAsyncStub: ...
     Login: _grpc.UnaryUnaryMultiCallable[_tokens_pb2.LoginRequest, _tokens_pb2.LoginResponse]
     """UNAUTHENTICATED LOGIN_REFUSED (the same answer, in the same time, for an unknown email, a wrong password, a disabled
-    user and a locked account; five failures lock for 30 minutes); RESOURCE_EXHAUSTED LOGIN_BUSY.
+    user, and an address that has failed five times with that email, for 30 minutes); RESOURCE_EXHAUSTED LOGIN_BUSY. Where many
+    fail with an email from many addresses, answers are held back, for at most 5 s, and nobody is locked out.
     """
     GetKeys: _grpc.UnaryUnaryMultiCallable[_tokens_pb2.GetKeysRequest, _tokens_pb2.GetKeysResponse]
     """The public keys (RFC 7517) that tokens are verified with."""
@@ -47,7 +48,8 @@ class TokensServiceAsyncStub(TokensServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Login: _aio.UnaryUnaryMultiCallable[_tokens_pb2.LoginRequest, _tokens_pb2.LoginResponse]  # type: ignore[assignment]
     """UNAUTHENTICATED LOGIN_REFUSED (the same answer, in the same time, for an unknown email, a wrong password, a disabled
-    user and a locked account; five failures lock for 30 minutes); RESOURCE_EXHAUSTED LOGIN_BUSY.
+    user, and an address that has failed five times with that email, for 30 minutes); RESOURCE_EXHAUSTED LOGIN_BUSY. Where many
+    fail with an email from many addresses, answers are held back, for at most 5 s, and nobody is locked out.
     """
     GetKeys: _aio.UnaryUnaryMultiCallable[_tokens_pb2.GetKeysRequest, _tokens_pb2.GetKeysResponse]  # type: ignore[assignment]
     """The public keys (RFC 7517) that tokens are verified with."""
@@ -62,7 +64,8 @@ class TokensServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_tokens_pb2.LoginResponse, _abc.Awaitable[_tokens_pb2.LoginResponse]]:
         """UNAUTHENTICATED LOGIN_REFUSED (the same answer, in the same time, for an unknown email, a wrong password, a disabled
-        user and a locked account; five failures lock for 30 minutes); RESOURCE_EXHAUSTED LOGIN_BUSY.
+        user, and an address that has failed five times with that email, for 30 minutes); RESOURCE_EXHAUSTED LOGIN_BUSY. Where many
+        fail with an email from many addresses, answers are held back, for at most 5 s, and nobody is locked out.
         """
 
     @_abc_1.abstractmethod
