@@ -88,16 +88,17 @@ payments = Table(
 _SUMS = ("captured_minor", "refunded_minor", "gratuity_minor", "refund_due_minor", "refund_due_time")
 _FACTS = ", ".join(column.name for column in booking_accounts.columns if column.name not in _SUMS)
 
-# Money is what payments sum to: no role of the application may say otherwise.
+# Money is what payments sum to: no role of the application may say otherwise. Amounts come from the row and not from NEW, of whose
+# types a session keeps plans that a migration does not end.
 _COUNTED = """CREATE FUNCTION payments.payments_counted() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-  gratuity bigint := CASE WHEN NEW.kind = 4 THEN NEW.amount_minor ELSE 0 END;
 BEGIN
-  UPDATE payments.booking_accounts
-     SET captured_minor = captured_minor + NEW.amount_minor - gratuity, gratuity_minor = gratuity_minor + gratuity,
-         money_version = money_version + 1
-   WHERE station_id = NEW.station_id AND booking_id = NEW.booking_id;
+  UPDATE payments.booking_accounts a
+     SET captured_minor = a.captured_minor + CASE WHEN p.kind = 4 THEN 0 ELSE p.amount_minor END,
+         gratuity_minor = a.gratuity_minor + CASE WHEN p.kind = 4 THEN p.amount_minor ELSE 0 END,
+         money_version = a.money_version + 1
+    FROM payments.payments p
+   WHERE p.station_id = NEW.station_id AND p.id = NEW.id AND a.station_id = p.station_id AND a.booking_id = p.booking_id;
   RETURN NULL;
 END $$"""
 

@@ -65,7 +65,8 @@ async def test_what_a_restored_owner_no_longer_has_is_found_and_repaired_by_rule
         await own.pay(each, booking.booking_id, 70)
     await planted(rows, "DELETE FROM identity.stations WHERE id = $1", UUID(station))
     assert dangling(await audit(own, "bookings")) == {
-        (column, station, station, 1) for column in ("bookings.station_id", "customers.station_id", "slots.station_id")
+        (column, station, station, 1)
+        for column in ("bookings.station_id", "customers.station_id", "schedules.station_id", "slots.station_id")
     }
     assert dangling(await audit(own, "payments")) == {("payments.station_id", station, station, 1)}
     for service, column in (("bookings", "slots.station_id"), ("payments", "payments.station_id")):

@@ -109,7 +109,7 @@ async def test_a_user_that_there_is_not_is_no_login_of_a_customer(teppan: Teppan
     request = customers_pb2.CreateCustomerRequest(
         request_id=new(), station_id=station, name="Bo", email="bo@example.com", user_id=new()
     )
-    refusal = await refused(teppan.customers.CreateCustomer(request, metadata=teppan.member(station)))
+    refusal = await refused(teppan.customers.CreateCustomer(request, metadata=teppan.admin))
     assert about_the_station(refusal) == ("NOT_FOUND", "REFERENCE_NOT_FOUND", "user_id", "identity.User")
     assert await left_by(rows, station) == NONE_LEFT
 

@@ -75,8 +75,8 @@ async def test_a_failover_that_loses_commits_is_noticed_and_a_deposed_primary_is
     await moving.caught_up(**unknown)
     await moving.known({same: OPEN, suspended: CLOSED})
     assert [figure(moving, service, "feed_resynchronisations_total") for service in ("bookings", "payments")] == [2, 2]
-    references = {"bookings.bookings": 1, "bookings.customers": 1, "bookings.slots": 1, "payments.payments": 1}
-    assert await moving.broken() == {(f"{table}.station_id", UUID(lost)): rows for table, rows in references.items()}
+    tables = ("bookings.bookings", "bookings.customers", "bookings.schedules", "bookings.slots", "payments.payments")
+    assert await moving.broken() == {(f"{table}.station_id", UUID(lost)): 1 for table in tables}
 
 
 async def at(moving: Moving, server: Server) -> None:

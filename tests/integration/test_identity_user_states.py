@@ -11,7 +11,7 @@ from teppan.identity.v1 import users_pb2 as pb
 
 from identity.domain.logins import LoginRefused
 from tests.integration.stage import Metadata, Teppan, new, refused
-from tests.integration.test_identity_logins import Clock, Watched, logins_of
+from tests.integration.test_identity_logins import HERE, Clock, Watched, logins_of
 
 PASSWORD = "correct horse battery"  # noqa: S105  # of nobody outside of this test
 AFTER = {"Disable": pb.USER_STATE_DISABLED, "Enable": pb.USER_STATE_ACTIVE}
@@ -149,14 +149,14 @@ async def test_a_disabled_users_login_is_the_same_work_as_a_wrong_password(teppa
     await turn(teppan, "Disable", request_of("Disable", user.user_id))
     async with logins_of(teppan, passwords, Clock()) as logins:
         with pytest.raises(LoginRefused):
-            await logins.login(user.email, PASSWORD)
+            await logins.login(user.email, PASSWORD, address=HERE)
     assert passwords.asked == [PASSWORD]
 
 
 async def test_a_login_that_was_under_way_is_refused_once_the_user_is_disabled(teppan: Teppan) -> None:
     user, passwords = await created(teppan), Watched(held=asyncio.Event())
     async with logins_of(teppan, passwords, Clock()) as logins:
-        under_way = asyncio.create_task(logins.login(user.email, PASSWORD))
+        under_way = asyncio.create_task(logins.login(user.email, PASSWORD, address=HERE))
         while not passwords.asked:
             await asyncio.sleep(0.01)
         await turn(teppan, "Disable", request_of("Disable", user.user_id))

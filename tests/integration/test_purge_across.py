@@ -111,7 +111,7 @@ async def test_a_purged_users_customers_stay_and_forget_the_login(teppan: Teppan
     customer = customers_pb2.CreateCustomerRequest(
         request_id=new(), station_id=station, name="Bo", email=f"{uuid4().hex}@example.com", user_id=user
     )
-    made = (await teppan.customers.CreateCustomer(customer, metadata=teppan.member(station))).customer.customer_id
+    made = (await teppan.customers.CreateCustomer(customer, metadata=admin)).customer.customer_id
     await teppan.users.DisableUser(users_pb2.DisableUserRequest(request_id=new(), user_id=user), metadata=admin)
     request = users_pb2.PurgeUserRequest(request_id=new(), user_id=user)
 

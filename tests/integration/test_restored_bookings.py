@@ -113,7 +113,7 @@ async def test_what_happened_after_the_backup_is_caught_up_with_and_what_is_lost
     linked = customers_pb2.CreateCustomerRequest(
         request_id=new(), station_id=same, name="Bo", email=f"{uuid4().hex}@example.com", user_id=login
     )
-    await moving.customers.CreateCustomer(linked, metadata=moving.member(same))
+    await moving.customers.CreateCustomer(linked, metadata=moving.admin)
     paid = await moving.booking(same, customer)
     file = await moving.back_up("bookings", tmp_path / "bookings")
 

@@ -52,6 +52,7 @@ async def test_those_who_refer_take_over_what_identity_has_now(moving: Moving, o
     references = {
         "bookings.customers.station_id": 1,
         "bookings.bookings.station_id": 1,
+        "bookings.schedules.station_id": 1,
         "bookings.slots.station_id": 1,
         "payments.payments.station_id": 1,
     }

@@ -111,7 +111,7 @@ async def test_going_back_refuses_while_purges_are_under_way_and_leaves_what_onl
 
 async def test_going_back_refuses_while_users_are_being_purged(server: Server, database: str) -> None:
     url, folder = server.url(database, "identity_owner"), migrations("identity")
-    purging = "INSERT INTO identity.users VALUES (gen_random_uuid(), '', '', '', '', 0, 4, 0, NULL, 1, now(), now())"
+    purging = "INSERT INTO identity.users VALUES (gen_random_uuid(), '', '', '', '', 0, 4, 1, now(), now())"
     await fetch(server.url(database, "identity_platform"), purging)
     with pytest.raises(DBAPIError, match="users are being purged"):
         await migrate.downgrade(url, "identity", folder, "0003")

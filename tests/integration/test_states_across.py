@@ -118,7 +118,7 @@ async def test_a_disabled_user_is_no_new_login_of_a_customer_and_stays_that_of_a
         request = customers_pb2.CreateCustomerRequest(
             request_id=new(), station_id=station, name="Bo", email=f"{uuid4().hex}@example.com", user_id=user
         )
-        return teppan.customers.CreateCustomer(request, metadata=teppan.member(station))
+        return teppan.customers.CreateCustomer(request, metadata=teppan.admin)
 
     async def stored() -> set[UUID]:
         return {row["id"] for row in await rows.fetch("SELECT id FROM bookings.customers WHERE user_id = $1", UUID(user))}

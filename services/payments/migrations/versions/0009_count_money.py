@@ -11,13 +11,13 @@ FACTS = (
 )
 COUNTED = """CREATE FUNCTION payments.payments_counted() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-  gratuity bigint := CASE WHEN NEW.kind = 4 THEN NEW.amount_minor ELSE 0 END;
 BEGIN
-  UPDATE payments.booking_accounts
-     SET captured_minor = captured_minor + NEW.amount_minor - gratuity, gratuity_minor = gratuity_minor + gratuity,
-         money_version = money_version + 1
-   WHERE station_id = NEW.station_id AND booking_id = NEW.booking_id;
+  UPDATE payments.booking_accounts a
+     SET captured_minor = a.captured_minor + CASE WHEN p.kind = 4 THEN 0 ELSE p.amount_minor END,
+         gratuity_minor = a.gratuity_minor + CASE WHEN p.kind = 4 THEN p.amount_minor ELSE 0 END,
+         money_version = a.money_version + 1
+    FROM payments.payments p
+   WHERE p.station_id = NEW.station_id AND p.id = NEW.id AND a.station_id = p.station_id AND a.booking_id = p.booking_id;
   RETURN NULL;
 END $$"""
 TRIGGER = (
