@@ -182,19 +182,25 @@ class Awaited(threading.Event):
         return super().wait(timeout)
 
 
-def interrupted(thread: int, done: Awaited) -> None:
-    """A signal comes once that thread, the second one, waits for a login."""
+def interrupted(thread: int, done: Awaited, heard: threading.Event) -> None:
+    """Signals come once that thread, the second one, waits for a login, until it hears one.
+
+    One that comes after Python has looked for signals, and before the thread sleeps, wakes nobody.
+    """
     if all(done.waiters.acquire(timeout=WAIT_SECONDS) for _ in range(2)):
-        signal.pthread_kill(thread, signal.SIGUSR1)
+        while not heard.wait(0.01):
+            signal.pthread_kill(thread, signal.SIGUSR1)
 
 
 def test_a_caller_who_is_interrupted_takes_the_login_from_nobody(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
-    gate, done = threading.Event(), Awaited()
+    gate, heard, done = threading.Event(), threading.Event(), Awaited()
     fake.plan("Login", lambda _: gate.wait(WAIT_SECONDS))
     monkeypatch.setattr(login, "Asking", partial(login.Asking, done=done))
 
     def interrupt(*_: object) -> None:
-        raise Interrupted
+        if not heard.is_set():
+            heard.set()
+            raise Interrupted
 
     before = signal.signal(signal.SIGUSR1, interrupt)
     try:
@@ -202,7 +208,7 @@ def test_a_caller_who_is_interrupted_takes_the_login_from_nobody(fake: Fake, mon
             source = login.Login(channel, email="ann@example.com", password="right")  # noqa: S106  # of a fake
             waiting = pool.submit(source.get, WAIT_SECONDS)
             assert fake.entered.acquire(timeout=WAIT_SECONDS)  # it is the other one who began it
-            pool.submit(interrupted, threading.get_ident(), done)
+            pool.submit(interrupted, threading.get_ident(), done, heard)
             with pytest.raises(Interrupted):
                 source.get(WAIT_SECONDS)
             gate.set()
