@@ -189,6 +189,6 @@ def with_bookings(offered: Iterable[Slot], kept: Mapping[SlotKey, Slot]) -> list
 
 def full(slot: Slot) -> SlotFull:
     """The refusal for a slot without a place."""
-    why = "overlaps one in which bookings are kept" if slot.overlapped else "is full"
+    why = "overlaps one in which bookings are kept" if slot.overlapped and slot.taken < slot.capacity else "is full"
     message = f"the slot on {slot.key.date} at {slot.key.start:%H:%M} {why}"
     return SlotFull(message, date=slot.key.date, start=f"{slot.key.start:%H:%M}", capacity=slot.capacity)

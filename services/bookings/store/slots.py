@@ -129,7 +129,7 @@ async def take_slot(tx: Transaction, station_id: UUID, offered: Slot, found: Slo
     key = "station_id, local_date, local_start"
     taking = f"{inserting(slots, row)} ON CONFLICT ({key}) DO UPDATE SET {FOLLOWING} RETURNING {SLOT}"
     faults = {
-        "slots_apart": full(replace(offered, overlapped=True)),
+        "slots_apart": full(replace(offered, taken=found.taken if found else 0, overlapped=True)),
         **references.refusals("slots", "station_id", type="identity.Station", owner="identity"),
     }
     with refusing(faults):
