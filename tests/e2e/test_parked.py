@@ -72,6 +72,7 @@ def test_the_list_is_a_table_of_what_failed_and_what_waits_for_it(embedded: Stac
     assert make(embedded, "events", "--service", "bookings").stdout == "Every event is applied.\n"
 
 
+@pytest.mark.long
 def test_a_replay_that_fails_and_a_drop_say_what_became_of_it(embedded: Stack, parked: UUID) -> None:
     replayed = make(embedded, "events-replay", "--service", "payments", "--id", str(parked))
     assert (replayed.returncode, "fails: NoHandler" in replayed.stdout) == (1, True)

@@ -116,6 +116,7 @@ async def test_sagas_end_and_what_is_due_is_in_the_table(embedded: Stack, sagas:
     assert (await asyncio.to_thread(make, embedded, "sagas", "--service", "identity")).stdout == "Every saga has ended.\n"
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 async def test_some_kills_of_real_processes_change_no_end(sagas: Sagas, tell: Callable[[str], None]) -> None:
     seed = random.randrange(10**6)

@@ -65,6 +65,7 @@ async def test_the_first_administrator_is_made_once(server: Server, database: st
     assert (str(user["id"]), user["platform_role"]) == (first, options_pb2.PLATFORM_ROLE_ADMIN)
 
 
+@pytest.mark.long
 async def test_another_administrator_is_made_where_the_only_one_is_disabled(
     server: Server, database: str, environ: dict[str, str], tmp_path: Path
 ) -> None:

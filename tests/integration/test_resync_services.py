@@ -69,6 +69,7 @@ async def test_deposits_that_were_never_heard_of_are_taken_over(own: Teppan, dat
     await eventually(heard)
 
 
+@pytest.mark.long
 async def test_money_that_payments_has_lost_stays_paid_and_is_listed_until_as_much_is_told_of_again(
     own: Teppan, database_: asyncpg.Connection
 ) -> None:
